@@ -1,0 +1,23 @@
+"""Fixtures that every test may use."""
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+REAL_IMAGES = Path(__file__).parents[2] / "shared" / "data" / "notmnist"
+
+
+@pytest.fixture
+def rng(request):
+    """A generator seeded by the test's own name, so that no other test can change its draws."""
+    return np.random.default_rng(zlib.crc32(request.node.nodeid.encode()))
+
+
+@pytest.fixture
+def real_images():
+    """The folder of 10,000 real notMNIST images, which cannot be redistributed."""
+    if not REAL_IMAGES.is_dir():
+        pytest.skip("needs the real notMNIST images in ../shared/data/notmnist, which are not part of this project")
+    return REAL_IMAGES
