@@ -1,0 +1,31 @@
+"""A neural network with hand-derived backpropagation, in NumPy alone.
+
+- ``layers``: each function of the network, its derivative directly below;
+- ``network``: ``MLP``, which chains them forward and backward;
+- ``optimizer``: ``Momentum``;
+- ``training``: ``train``, which joins network, optimizer and data.
+"""
+
+from manual_backprop.layers import (
+    cross_entropy,
+    cross_entropy_backward,
+    linear,
+    linear_backward,
+    relu,
+    relu_backward,
+    softmax,
+)
+from manual_backprop.network import MLP
+from manual_backprop.optimizer import Momentum
+
+__all__ = [
+    "MLP",
+    "Momentum",
+    "cross_entropy",
+    "cross_entropy_backward",
+    "linear",
+    "linear_backward",
+    "relu",
+    "relu_backward",
+    "softmax",
+]
