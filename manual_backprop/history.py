@@ -1,0 +1,72 @@
+"""What training measures, epoch by epoch."""
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from manual_backprop.files import replacing
+
+
+class Metrics(NamedTuple):
+    """The measurements of one epoch; those of an empty validation set are NaN.
+
+    Training loss and accuracy are means over the epoch's examples, each seen with the weights of its batch. Validation
+    is measured with the weights of the last batch. With the full batch, as in the report, that is one set of weights:
+    those before the epoch's only update.
+    """
+
+    train_loss: float
+    train_accuracy: float
+    valid_loss: float
+    valid_accuracy: float
+
+
+class DivergenceError(ArithmeticError):
+    """Training left the finite numbers."""
+
+
+@dataclass
+class History:
+    """One list for each measurement, one entry for each epoch; ``seconds`` counts from the start of training."""
+
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    valid_loss: list[float] = field(default_factory=list)
+    valid_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        """Return the number of epochs."""
+        return len(self.seconds)
+
+    def append(self, metrics: Metrics, seconds: float) -> None:
+        """Add an epoch.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss is no longer finite; the epoch is not added.
+        """
+        if not math.isfinite(metrics.train_loss) or math.isinf(metrics.valid_loss):
+            raise DivergenceError(
+                f"the loss became {metrics.train_loss} in epoch {len(self) + 1}: the learning rate is likely too high"
+            )
+        for name, value in metrics._asdict().items():
+            getattr(self, name).append(value)
+        self.seconds.append(seconds)
+
+    def rows(self) -> Iterator[tuple[float, ...]]:
+        """Yield (train_loss, train_accuracy, valid_loss, valid_accuracy, seconds) of each epoch."""
+        return zip(
+            self.train_loss, self.train_accuracy, self.valid_loss, self.valid_accuracy, self.seconds, strict=True
+        )
+
+    def write_csv(self, path: Path) -> None:
+        """Write one row for each epoch, counted from 1, every number in full precision."""
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["epoch", *Metrics._fields, "seconds"])
+            writer.writerows((epoch, *row) for epoch, row in enumerate(self.rows(), start=1))

@@ -1,0 +1,97 @@
+"""Named arrays in a safetensors file, which both sides read and which can execute nothing.
+
+A checksum travels in the file's metadata, so that a changed byte is noticed even where the format has no check.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from manual_backprop.files import replacing
+from manual_backprop.layers import Array
+
+
+def save_weights(path: Path, parameters: Mapping[str, Array]) -> None:
+    """Write parameters in PyTorch's orientation, weights as (out, in).
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an earlier one is kept.
+    """
+    save_arrays(path, {name: value.T for name, value in parameters.items()})
+
+
+def load_weights(path: Path) -> dict[str, Array]:
+    """Read what ``save_weights`` wrote: parameters for ``MLP``, weights as (in, out).
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If it is damaged, or holds anything but finite numbers.
+    """
+    arrays, _ = load_arrays(path)
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise ValueError(f"{path}: {name} holds numbers that are not finite")
+    return {name: np.ascontiguousarray(value.T) for name, value in arrays.items()}
+
+
+def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> None:
+    """Write named arrays, and a text that goes with them, to a file that replaces an earlier one whole.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; an earlier one is kept.
+    """
+    contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    content = save(contiguous, {"text": metadata, "sha256": _checksum(contiguous, metadata)})
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def load_arrays(path: Path) -> tuple[dict[str, Array], str]:
+    """Read what ``save_arrays`` wrote.
+
+    Returns
+    -------
+    arrays : dict of arrays
+    metadata : str
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    ValueError
+        If it is no safetensors file, or not as it was written.
+    """
+    path.stat()  # a missing file is an OSError that names it
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            metadata = file.metadata() or {}
+    except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path}: not a safetensors file ({' '.join(str(error).split())})") from error
+    text = metadata.get("text", "")
+    if metadata.get("sha256") != _checksum(arrays, text):
+        raise ValueError(
+            f"{path}: its content does not match its checksum; it was damaged or not written by this project"
+        )
+    return arrays, text
+
+
+def _checksum(arrays: Mapping[str, Array], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        value = arrays[name]
+        digest.update(json.dumps([name, value.dtype.str, value.shape]).encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()

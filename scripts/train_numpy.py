@@ -1,0 +1,45 @@
+"""Train the network with the gradients derived by hand, in NumPy."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+
+from training_command import main, make_parser
+
+from manual_backprop.datasets import Dataset, Split
+from manual_backprop.layers import Array
+from manual_backprop.network import MLP
+from manual_backprop.optimizer import Momentum
+from manual_backprop.training import evaluate, train_epochs
+
+
+class NumpyTrainer:
+    """The hand-derived side."""
+
+    def __init__(
+        self, options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None
+    ) -> None:
+        self.options, self.dataset, self.mlp = options, dataset, mlp
+        self.optimizer = Momentum(mlp.parameters, options.learning_rate, options.momentum)
+        if velocity is not None:
+            self.optimizer.velocity = dict(velocity)
+
+    def epochs(self, numbers: range) -> Iterator[tuple[float, float, float, float]]:
+        """Train these epochs and yield the ``Metrics`` of each."""
+        return train_epochs(self.mlp, self.optimizer, self.dataset, numbers, self.options.batch_size, self.options.seed)
+
+    def evaluate(self, split: Split) -> tuple[float, float]:
+        """Return mean loss and accuracy."""
+        return evaluate(self.mlp, split)
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Return the weights as (in, out) and the biases."""
+        return self.mlp.parameters
+
+    def velocity(self) -> Mapping[str, Array]:
+        """Return the velocity."""
+        return self.optimizer.velocity
+
+
+if __name__ == "__main__":
+    sys.exit(main(make_parser("numpy", "Train with the gradients derived by hand, in NumPy."), NumpyTrainer))

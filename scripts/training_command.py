@@ -1,0 +1,305 @@
+"""What both training commands share: options, the run from start to results, and what people see of it."""
+
+import argparse
+import math
+import os
+import platform
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import numpy as np
+from run_folder import Checkpoint, RunFolder
+from tqdm import tqdm
+
+from manual_backprop.datasets import Dataset, Split, load_dataset
+from manual_backprop.history import DivergenceError, History, Metrics
+from manual_backprop.layers import Array, softmax
+from manual_backprop.network import MLP
+from manual_backprop.pictures import draw_curves, draw_hidden_units, draw_mistakes
+from manual_backprop.weights import save_weights
+
+CHECKPOINT_SECONDS = 5.0
+"""Where epochs are shorter than this, several share a checkpoint: writing one takes some hundredths of a second."""
+
+WITHOUT_EFFECT = ("epochs", "out", "resume", "quiet")
+"""The options that a resumed run may have otherwise: the number of epochs may grow."""
+
+
+class Trainer(Protocol):
+    """One of the two sides, holding a network and its velocity."""
+
+    def epochs(self, numbers: range) -> Iterator[tuple[float, float, float, float]]:
+        """Train these epochs and yield the ``Metrics`` of each."""
+
+    def evaluate(self, split: Split) -> tuple[float, float]:
+        """Return mean loss and accuracy."""
+
+    def parameters(self) -> Mapping[str, Array]:
+        """Return the weights as (in, out) and the biases."""
+
+    def velocity(self) -> Mapping[str, Array]:
+        """Return the velocity as this side keeps it, in the shapes of ``parameters``."""
+
+
+Number = TypeVar("Number", int, float)
+
+MakeTrainer = Callable[[argparse.Namespace, Dataset, MLP, Mapping[str, Array] | None], Trainer]
+"""Makes a trainer of the options, the data, the initial network and the velocity to go on with, if there is one."""
+
+
+def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[str] | None = None) -> int:
+    """Run a training command and return its exit status.
+
+    0: done; 1: training diverged; 2: it could not run; 130: interrupted, what was reached is saved.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return _run(parser.parse_args(argv), make_trainer)
+    except DivergenceError as error:
+        return _fail(error, status=1)
+    except (ValueError, OSError, MemoryError) as error:
+        return _fail(error, status=2)
+    except KeyboardInterrupt:
+        return 130
+
+
+def make_parser(side: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that both commands have; the defaults are the assignment's values."""
+    parser = _Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(side=side)
+    parser.add_argument(
+        "--data", default="glyphs", metavar="SOURCE", help="glyphs, glyphs:DIR or a path; see the README"
+    )
+    parser.add_argument(
+        "--split", nargs=3, type=_count, metavar=("TRAIN", "VALID", "TEST"), help="examples in each set"
+    )
+    parser.add_argument(
+        "--hidden", nargs="+", type=_positive, default=[1000], metavar="H", help="units of hidden layers"
+    )
+    parser.add_argument("--epochs", type=_positive, default=200, help="passes over the training set")
+    parser.add_argument("--learning-rate", type=_positive_number, default=0.1, metavar="ALPHA", help="alpha")
+    parser.add_argument("--momentum", type=_momentum, default=0.9, metavar="GAMMA", help="gamma, 0 or more, below 1")
+    parser.add_argument("--batch-size", type=_positive, metavar="B", help="examples an update (default: all of them)")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+    parser.add_argument("--seed", type=_count, default=0, help="decides the initial weights and the minibatches")
+    parser.add_argument("--out", type=Path, default=Path("runs") / side, metavar="DIR", help="folder for the results")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    return parser
+
+
+def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
+    dataset = load_dataset(options.data, options.split)
+    if not options.quiet:
+        print(f"{dataset.source}: {len(dataset.train)} to train on, {len(dataset.valid)} to validate, "
+              f"{len(dataset.test)} to test")  # fmt: skip
+    configuration = _configuration(options, dataset)
+    _check_memory(configuration)
+    folder = RunFolder(options.out)
+    if options.resume:
+        checkpoint = folder.load_checkpoint(configuration)
+        if len(checkpoint.history) > options.epochs:
+            raise ValueError(
+                f"--epochs {options.epochs}: the run in {options.out} has {len(checkpoint.history)} already"
+            )
+        history = checkpoint.history
+        trainer = make_trainer(options, dataset, MLP(checkpoint.parameters), checkpoint.velocity)
+    else:
+        history = History()
+        mlp = MLP.xavier(configuration["sizes"], options.seed, options.dtype)
+        trainer = make_trainer(options, dataset, mlp, None)
+
+    with folder.opened():
+        if not options.resume:
+            folder.clear()
+
+        def save_checkpoint() -> None:
+            folder.save_checkpoint(Checkpoint(trainer.parameters(), trainer.velocity(), history, configuration))
+
+        try:
+            interrupted, seconds = _train(trainer, history, options, save_checkpoint)
+        except DivergenceError:
+            history.write_csv(options.out / "history.csv")
+            raise
+        metrics = {name: trainer.evaluate(getattr(dataset, name)) for name in ("train", "valid", "test")}
+        trained = len(dataset.train) * len(history)
+        _write_results(folder, trainer, history, dataset)
+        folder.write_summary(
+            {
+                "configuration": configuration | {"epochs": len(history)},
+                "versions": _versions(),
+                "metrics": {
+                    f"{name}_{kind}": None if math.isnan(value) else value
+                    for name, pair in metrics.items()
+                    for kind, value in zip(("loss", "accuracy"), pair, strict=True)
+                },
+                "throughput": {
+                    "epochs_per_second": len(history) / seconds,
+                    "examples_per_second": trained / seconds,
+                },
+            }
+        )
+    if not options.quiet:
+        print(_table(metrics))
+        print(f"{'Interrupted: ' if interrupted else ''}{len(history)} epochs in {seconds:.1f} s; "
+              f"curves, weights and history are in {options.out}")  # fmt: skip
+    return 130 if interrupted else 0
+
+
+def _train(
+    trainer: Trainer, history: History, options: argparse.Namespace, save_checkpoint: Callable[[], None]
+) -> tuple[bool, float]:
+    """Train to the last epoch or to Ctrl-C; return whether it was Ctrl-C, and the seconds spent in training."""
+    save_checkpoint()
+    start = time.perf_counter() - (history.seconds[-1] if len(history) else 0)
+    saved = time.perf_counter()
+    with _interruption() as interrupted, _progress(options, len(history)) as show:
+        for metrics in trainer.epochs(range(len(history), options.epochs)):
+            history.append(Metrics(*metrics), time.perf_counter() - start)
+            show(history)
+            if interrupted.is_set():
+                break
+            if time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                save_checkpoint()
+                saved = time.perf_counter()
+    seconds = time.perf_counter() - start
+    save_checkpoint()
+    return interrupted.is_set(), seconds
+
+
+@contextmanager
+def _interruption() -> Iterator[Event]:
+    """Turn Ctrl-C into an event, so that no epoch stops half-way; a second Ctrl-C stops at once."""
+    interrupted = Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        if interrupted.is_set():
+            raise KeyboardInterrupt
+        interrupted.set()
+        print("\nfinishing this epoch; Ctrl-C again stops at once and keeps the last checkpoint", file=sys.stderr)
+
+    previous = signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextmanager
+def _progress(options: argparse.Namespace, done: int) -> Iterator[Callable[[History], None]]:
+    """Show a bar in a terminal, a line every few epochs elsewhere, nothing if quiet."""
+    in_terminal = sys.stderr.isatty()
+    with tqdm(total=options.epochs, initial=done, unit="epoch", disable=options.quiet or not in_terminal) as bar:
+
+        def show(history: History) -> None:
+            epoch, loss, accuracy = len(history), history.train_loss[-1], history.train_accuracy[-1]
+            bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False)
+            bar.update()
+            if not in_terminal and not options.quiet and (epoch % math.ceil(options.epochs / 10) == 0 or epoch == 1):
+                print(
+                    f"epoch {epoch}/{options.epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}, "
+                    f"validation loss {history.valid_loss[-1]:.4f}, accuracy {history.valid_accuracy[-1]:.4f}",
+                    flush=True,
+                )
+
+        yield show
+
+
+def _write_results(folder: RunFolder, trainer: Trainer, history: History, dataset: Dataset) -> None:
+    parameters = trainer.parameters()
+    history.write_csv(folder.path / "history.csv")
+    save_weights(folder.weights_path, parameters)
+    draw_curves(folder.path / "curves.png", history)
+    draw_hidden_units(folder.path / "hidden_units.png", parameters["layers.0.weight"], dataset.image_shape)
+    held_out = next(split for split in (dataset.test, dataset.valid, dataset.train) if len(split))
+    probabilities = softmax(MLP(parameters)(held_out.images))
+    draw_mistakes(folder.path / "mistakes.png", held_out, probabilities, dataset)
+
+
+def _configuration(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
+    """Return what decides the outcome of a run, apart from the number of epochs."""
+    chosen = {name: value for name, value in vars(options).items() if name not in WITHOUT_EFFECT}
+    return chosen | {
+        "data": dataset.source,
+        "split": [len(dataset.train), len(dataset.valid), len(dataset.test)],
+        "sizes": [dataset.features, *options.hidden, dataset.classes],
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = [name for name in ("numpy", "torch") if name in sys.modules]
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _check_memory(configuration: Mapping[str, Any]) -> None:
+    """Refuse a network that cannot fit: the system would end the run without a word."""
+    sizes = configuration["sizes"]
+    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
+    needed = 4 * weights * np.dtype(configuration["dtype"]).itemsize  # weights, gradient, velocity, and one to spare
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > available:
+        raise ValueError(
+            f"--hidden: the network needs {needed / 2**30:.0f} GiB, this machine has {available / 2**30:.0f} GiB"
+        )
+
+
+def _table(metrics: Mapping[str, tuple[float, float]]) -> str:
+    names = {"train": "train", "valid": "validation", "test": "test"}
+    lines = [f"{'':12}{'accuracy':>10}{'loss':>10}"]
+    lines += [f"{names[name]:12}{accuracy:10.4f}{loss:10.4f}" for name, (loss, accuracy) in metrics.items()]
+    return "\n".join(lines)
+
+
+def _fail(error: BaseException, status: int) -> int:
+    print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def _count(text: str) -> int:
+    return _checked(text, int, lambda value: value >= 0, "a whole number, 0 or more")
+
+
+def _positive(text: str) -> int:
+    return _checked(text, int, lambda value: value >= 1, "a whole number, 1 or more")
+
+
+def _positive_number(text: str) -> float:
+    return _checked(text, float, lambda value: 0 < value < math.inf, "a positive number")
+
+
+def _momentum(text: str) -> float:
+    return _checked(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+
+
+def _checked(text: str, kind: Callable[[str], Number], fits: Callable[[Number], bool], expected: str) -> Number:
+    try:
+        value = kind(text)
+    except ValueError:
+        fitting = False
+    else:
+        fitting = fits(value)
+    if not fitting:
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
