@@ -1,0 +1,43 @@
+"""What all readers of data files share: one-line refusals and memory bounded by what a file honestly holds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+MAPPED_ABOVE = 256 * 2**20
+"""Images stored uncompressed in more bytes than this are memory-mapped; fewer are read into memory."""
+
+
+class DataError(ValueError):
+    """A data source is refused: one line that names the file, what is wrong with it and what was expected."""
+
+    def __init__(self, path: object, wrong: str, expected: str) -> None:
+        super().__init__(f"{printable(path)}: {printable(wrong)}; expected {printable(expected)}")
+
+
+def printable(text: object, longest: int = 300) -> str:
+    r"""Return `str(text)` on one line: a newline as \n, unprintable characters alike, without its middle if long."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return line if len(line) <= longest else f"{line[: longest // 2]}...{line[-longest // 2 :]}"
+
+
+@contextmanager
+def parsing(path: object, expected: str) -> Iterator[None]:
+    """Turn whatever a library raises over the bytes of a broken file into one DataError.
+
+    The libraries that parse zip, gzip, tar, npy and PNG files promise no list of exceptions for hostile bytes, hence
+    `Exception`; keep what stands inside to the parsing itself.
+    """
+    try:
+        yield
+    except (DataError, MemoryError):
+        raise
+    except Exception as error:
+        raise DataError(path, f"cannot be read ({type(error).__name__}: {error})", expected) from error
+
+
+def unpacked_limit(stored: int) -> int:
+    """Return how many bytes a compressed file of `stored` bytes may unpack to: 100 times as many, and always 64 MiB.
+
+    Deflate packs up to 1032 times, which only a decompression bomb needs: notMNIST packs 3 times.
+    """
+    return max(64 * 2**20, 100 * stored)
