@@ -17,7 +17,8 @@ def replacing(path: Path) -> Iterator[Path]:
     OSError
         If the file cannot be written; ``path`` is as it was, and nothing is left beside it.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")  # the suffix tells matplotlib the format
+    # the suffix tells matplotlib the format
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
         _flush(temporary)

@@ -31,21 +31,29 @@ def draw_curves(path: Path, history: History) -> None:
     _save(figure, path)
 
 
-def draw_hidden_units(path: Path, weight: Array, image_shape: tuple[int, int], count: int = 100) -> None:
-    """Draw the incoming weights of the units with the largest weights, each as an image (red positive, blue negative).
+def draw_hidden_units(
+    path: Path, weight: Array, initial_weight: Array, image_shape: tuple[int, int], count: int = 60
+) -> None:
+    """Draw what the hidden units learned to look for, each unit as an image (red adds to it, blue takes away).
+
+    That is the change of the incoming weights: the noise that they started from is still in them, and larger.
 
     Parameters
     ----------
-    weight : (F, H), the first layer's
+    weight, initial_weight : (F, H), the first layer's, after and before training
     image_shape : height and width of an image, F = height · width
+    count : how many units to draw, those that changed most
     """
-    strongest = np.argsort(-np.linalg.norm(weight, axis=0), kind="stable")[:count]
-    figure, cells = _grid(len(strongest), cell=0.7)
-    for axes, unit in zip(cells, strongest, strict=False):
-        image = weight[:, unit].reshape(image_shape)
+    change = weight - initial_weight
+    most_changed = np.argsort(-np.linalg.norm(change, axis=0), kind="stable")[:count]
+    figure, cells = _grid(len(most_changed), cell=0.8)
+    for axes, unit in zip(cells, most_changed, strict=False):
+        image = change[:, unit].reshape(image_shape)
         limit = np.abs(image).max()
         axes.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    figure.suptitle(f"What the {len(strongest)} strongest of {weight.shape[1]} hidden units look for")
+    figure.suptitle(
+        f"What hidden units learned to look for ({len(most_changed)} of {weight.shape[1]}, those that changed most)"
+    )
     _save(figure, path)
 
 

@@ -35,12 +35,12 @@ def load_weights(path: Path) -> dict[str, Array]:
     OSError
         If there is no such file.
     ValueError
-        If it is damaged, or holds anything but finite numbers.
+        If it is damaged, or holds anything but finite float32 or float64 numbers.
     """
     arrays, _ = load_arrays(path)
     for name, value in arrays.items():
-        if not np.isfinite(value).all():
-            raise ValueError(f"{path}: {name} holds numbers that are not finite")
+        if value.dtype not in (np.float32, np.float64) or not np.isfinite(value).all():
+            raise ValueError(f"{path}: {name} holds {value.dtype} numbers, or numbers that are not finite")
     return {name: np.ascontiguousarray(value.T) for name, value in arrays.items()}
 
 

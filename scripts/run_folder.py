@@ -62,6 +62,8 @@ class RunFolder:
         except Timeout as error:
             raise ValueError(f"--out {self.path}: another run is writing there; wait for it or give another") from error
         try:
+            for leftover in self.path.glob(".*.partial.*"):  # of a run that was killed while it wrote
+                leftover.unlink()
             yield
         finally:
             lock.release()

@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 
-from training_command import main, make_parser
+from training_command import main
+from training_options import make_parser
 
 from manual_backprop.datasets import Dataset, Split
 from manual_backprop.layers import Array

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from run_folder import Checkpoint, RunFolder
@@ -51,8 +50,6 @@ class Trainer(Protocol):
         """Return the velocity as this side keeps it, in the shapes of ``parameters``."""
 
 
-Number = TypeVar("Number", int, float)
-
 MakeTrainer = Callable[[argparse.Namespace, Dataset, MLP, Mapping[str, Array] | None], Trainer]
 """Makes a trainer of the options, the data, the initial network and the velocity to go on with, if there is one."""
 
@@ -74,36 +71,11 @@ def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[
         return 130
 
 
-def make_parser(side: str, description: str) -> argparse.ArgumentParser:
-    """Return a parser with the options that both commands have; the defaults are the assignment's values."""
-    parser = _Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.set_defaults(side=side)
-    parser.add_argument(
-        "--data", default="glyphs", metavar="SOURCE", help="glyphs, glyphs:DIR or a path; see the README"
-    )
-    parser.add_argument(
-        "--split", nargs=3, type=_count, metavar=("TRAIN", "VALID", "TEST"), help="examples in each set"
-    )
-    parser.add_argument(
-        "--hidden", nargs="+", type=_positive, default=[1000], metavar="H", help="units of hidden layers"
-    )
-    parser.add_argument("--epochs", type=_positive, default=200, help="passes over the training set")
-    parser.add_argument("--learning-rate", type=_positive_number, default=0.1, metavar="ALPHA", help="alpha")
-    parser.add_argument("--momentum", type=_momentum, default=0.9, metavar="GAMMA", help="gamma, 0 or more, below 1")
-    parser.add_argument("--batch-size", type=_positive, metavar="B", help="examples an update (default: all of them)")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
-    parser.add_argument("--seed", type=_count, default=0, help="decides the initial weights and the minibatches")
-    parser.add_argument("--out", type=Path, default=Path("runs") / side, metavar="DIR", help="folder for the results")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    return parser
-
-
 def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
     dataset = load_dataset(options.data, options.split)
     if not options.quiet:
-        print(f"{dataset.source}: {len(dataset.train)} to train on, {len(dataset.valid)} to validate, "
-              f"{len(dataset.test)} to test")  # fmt: skip
+        sizes = f"{len(dataset.train)} to train on, {len(dataset.valid)} to validate, {len(dataset.test)} to test"
+        print(f"{dataset.source}: {sizes}")
     configuration = _configuration(options, dataset)
     _check_memory(configuration)
     folder = RunFolder(options.out)
@@ -117,51 +89,45 @@ def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
         trainer = make_trainer(options, dataset, MLP(checkpoint.parameters), checkpoint.velocity)
     else:
         history = History()
-        mlp = MLP.xavier(configuration["sizes"], options.seed, options.dtype)
-        trainer = make_trainer(options, dataset, mlp, None)
+        trainer = make_trainer(options, dataset, _initial_network(configuration), None)
+
+    def save_checkpoint() -> None:
+        folder.save_checkpoint(Checkpoint(trainer.parameters(), trainer.velocity(), history, configuration))
 
     with folder.opened():
         if not options.resume:
             folder.clear()
-
-        def save_checkpoint() -> None:
-            folder.save_checkpoint(Checkpoint(trainer.parameters(), trainer.velocity(), history, configuration))
-
+        save_checkpoint()
+        epochs_before, start = len(history), time.perf_counter()
         try:
-            interrupted, seconds = _train(trainer, history, options, save_checkpoint)
-        except DivergenceError:
+            interrupted = _train(trainer, history, options, save_checkpoint)
+            save_checkpoint()
+        finally:
             history.write_csv(options.out / "history.csv")
-            raise
+        throughput = (len(history) - epochs_before) / (time.perf_counter() - start)
         metrics = {name: trainer.evaluate(getattr(dataset, name)) for name in ("train", "valid", "test")}
-        trained = len(dataset.train) * len(history)
-        _write_results(folder, trainer, history, dataset)
+        _write_results(folder, trainer.parameters(), _initial_network(configuration), history, dataset)
         folder.write_summary(
             {
                 "configuration": configuration | {"epochs": len(history)},
                 "versions": _versions(),
-                "metrics": {
-                    f"{name}_{kind}": None if math.isnan(value) else value
-                    for name, pair in metrics.items()
-                    for kind, value in zip(("loss", "accuracy"), pair, strict=True)
-                },
+                "metrics": _plain(metrics),
                 "throughput": {
-                    "epochs_per_second": len(history) / seconds,
-                    "examples_per_second": trained / seconds,
+                    "epochs_per_second": throughput,
+                    "examples_per_second": throughput * len(dataset.train),
                 },
             }
         )
     if not options.quiet:
         print(_table(metrics))
-        print(f"{'Interrupted: ' if interrupted else ''}{len(history)} epochs in {seconds:.1f} s; "
-              f"curves, weights and history are in {options.out}")  # fmt: skip
+        print(f"{'interrupted after ' if interrupted else ''}{len(history)} epochs; the results are in {options.out}")
     return 130 if interrupted else 0
 
 
 def _train(
     trainer: Trainer, history: History, options: argparse.Namespace, save_checkpoint: Callable[[], None]
-) -> tuple[bool, float]:
-    """Train to the last epoch or to Ctrl-C; return whether it was Ctrl-C, and the seconds spent in training."""
-    save_checkpoint()
+) -> bool:
+    """Train to the last epoch or to Ctrl-C; return whether it was Ctrl-C."""
     start = time.perf_counter() - (history.seconds[-1] if len(history) else 0)
     saved = time.perf_counter()
     with _interruption() as interrupted, _progress(options, len(history)) as show:
@@ -173,9 +139,7 @@ def _train(
             if time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint()
                 saved = time.perf_counter()
-    seconds = time.perf_counter() - start
-    save_checkpoint()
-    return interrupted.is_set(), seconds
+    return interrupted.is_set()
 
 
 @contextmanager
@@ -216,15 +180,29 @@ def _progress(options: argparse.Namespace, done: int) -> Iterator[Callable[[Hist
         yield show
 
 
-def _write_results(folder: RunFolder, trainer: Trainer, history: History, dataset: Dataset) -> None:
-    parameters = trainer.parameters()
-    history.write_csv(folder.path / "history.csv")
+def _write_results(
+    folder: RunFolder, parameters: Mapping[str, Array], initial: MLP, history: History, dataset: Dataset
+) -> None:
     save_weights(folder.weights_path, parameters)
     draw_curves(folder.path / "curves.png", history)
-    draw_hidden_units(folder.path / "hidden_units.png", parameters["layers.0.weight"], dataset.image_shape)
+    weight, initial_weight = parameters["layers.0.weight"], initial.parameters["layers.0.weight"]
+    draw_hidden_units(folder.path / "hidden_units.png", weight, initial_weight, dataset.image_shape)
     held_out = next(split for split in (dataset.test, dataset.valid, dataset.train) if len(split))
     probabilities = softmax(MLP(parameters)(held_out.images))
     draw_mistakes(folder.path / "mistakes.png", held_out, probabilities, dataset)
+
+
+def _initial_network(configuration: Mapping[str, Any]) -> MLP:
+    return MLP.xavier(configuration["sizes"], configuration["seed"], configuration["dtype"])
+
+
+def _plain(metrics: Mapping[str, tuple[float, float]]) -> dict[str, float | None]:
+    """Return the metrics under one name each; those of an empty set are None, since JSON has no NaN."""
+    return {
+        f"{name}_{kind}": None if math.isnan(value) else value
+        for name, pair in metrics.items()
+        for kind, value in zip(("loss", "accuracy"), pair, strict=True)
+    }
 
 
 def _configuration(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
@@ -262,44 +240,13 @@ def _table(metrics: Mapping[str, tuple[float, float]]) -> str:
 
 
 def _fail(error: BaseException, status: int) -> int:
-    print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return status
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
-
-
-def _count(text: str) -> int:
-    return _checked(text, int, lambda value: value >= 0, "a whole number, 0 or more")
-
-
-def _positive(text: str) -> int:
-    return _checked(text, int, lambda value: value >= 1, "a whole number, 1 or more")
-
-
-def _positive_number(text: str) -> float:
-    return _checked(text, float, lambda value: 0 < value < math.inf, "a positive number")
-
-
-def _momentum(text: str) -> float:
-    return _checked(text, float, lambda value: 0 <= value < 1, "a number from 0 to below 1")
-
-
-def _checked(text: str, kind: Callable[[str], Number], fits: Callable[[Number], bool], expected: str) -> Number:
-    try:
-        value = kind(text)
-    except ValueError:
-        fitting = False
-    else:
-        fitting = fits(value)
-    if not fitting:
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-    return value

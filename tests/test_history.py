@@ -1,0 +1,37 @@
+import csv
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manual_backprop.history import DivergenceError, History, Metrics
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+ROWS = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS | st.just(math.nan), NUMBERS, NUMBERS), max_size=5)
+
+
+@given(ROWS)
+def test_csv_holds_every_number_in_full(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("history") / "history.csv"
+    history = History()
+    for row in rows:
+        history.append(Metrics(*row[:4]), row[4])
+    history.write_csv(path)
+    with path.open(newline="") as file:
+        header, *lines = csv.reader(file)
+    assert header == ["epoch", "train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "seconds"]
+    assert [int(line[0]) for line in lines] == list(range(1, len(rows) + 1))
+    for line, row in zip(lines, rows, strict=True):
+        assert repr([float(text) for text in line[1:]]) == repr(list(row))  # repr: NaN and -0.0 count too
+
+
+@pytest.mark.parametrize(
+    "metrics", [Metrics(math.nan, 0, 1, 0), Metrics(math.inf, 0, 1, 0), Metrics(1, 0, math.inf, 0)]
+)
+def test_a_loss_that_is_not_finite_ends_training(metrics):
+    history = History()
+    history.append(Metrics(1, 0, math.nan, math.nan), 0.5)  # no validation set: fine
+    with pytest.raises(DivergenceError, match=r"epoch 2: the learning rate is likely too high"):
+        history.append(metrics, 1.0)
+    assert len(history) == 1
