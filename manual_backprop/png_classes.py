@@ -52,6 +52,8 @@ class PngClasses:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is either refused here or harmless
             try:
+                Image.open(file, formats=["PNG"]).verify()  # the checksums, which decoding leaves out
+                file.seek(0)
                 image = Image.open(file, formats=["PNG"])
             except Exception:  # Pillow promises no list of exceptions for broken files
                 self.unreadable.append(title)
@@ -83,8 +85,8 @@ class PngClasses:
         if empty := set(folders) - {folder for folder, _ in self.pixels}:
             raise DataError(self.path, f"no readable PNG file in sub-folder {min(empty)}", EXPECTED)
         if self.unreadable:
-            count, first = len(self.unreadable), printable(self.unreadable[0])
-            message = f"{printable(self.path)}: left out {count} unreadable PNG files, the first {first}"
+            count = f"{len(self.unreadable)} unreadable PNG file{'s' * (len(self.unreadable) > 1)}"
+            message = f"{printable(self.path)}: left out {count}, the first {printable(self.unreadable[0])}"
             warnings.warn(message, UnreadableImagesWarning, stacklevel=2)
         names = sorted(self.pixels)
         width, height = self.size
