@@ -1,0 +1,98 @@
+"""One gradient under examination: what the causes in `diagnosis` and `structure` look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+SLACK = 4.0  # a cause that explains a gradient may leave four times the allowance: its factor is rounded too
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One gradient under examination.
+
+    Attributes
+    ----------
+    name : str
+        The input that the loss is differentiated by.
+    manual, reference : float64 arrays
+        The gradient under test and autograd's.
+    allowed : float64 array
+        The difference that rounding explains; shape of the reference.
+    inputs : mapping
+        All inputs, for terms and factors.
+    epsilon : float
+        Machine epsilon that the gradient is held to.
+    """
+
+    name: str
+    manual: Array
+    reference: Array
+    allowed: Array
+    inputs: Mapping[str, Any]
+    epsilon: float
+
+    def with_manual(self, manual: Array) -> "Case":
+        """Return the case with another gradient under test."""
+        return replace(self, manual=manual)
+
+    def only(self, mask: NDArray[np.bool_]) -> "Case":
+        """Return the case reduced to some entries."""
+        return replace(self, manual=self.manual[mask], reference=self.reference[mask], allowed=self.allowed[mask])
+
+    @cached_property
+    def difference(self) -> Array:
+        """Manual minus reference; zero where both are the same infinity or both NaN."""
+        return difference(self.manual, self.reference)
+
+    @cached_property
+    def wrong(self) -> NDArray[np.bool_]:
+        """Where the difference is more than rounding."""
+        return ~(np.abs(self.difference) <= self.allowed)
+
+    @cached_property
+    def nontrivial(self) -> NDArray[np.bool_]:
+        """Where the gradients are not both zero to rounding."""
+        return (np.abs(self.reference) > self.allowed) | (np.abs(self.manual) > self.allowed)
+
+
+def difference(manual: Array, reference: Array) -> Array:
+    """Return manual - reference; zero where both are the same infinity or both NaN."""
+    same = (manual == reference) | (np.isnan(manual) & np.isnan(reference))
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(same, 0.0, manual - reference)
+
+
+def agree(one: Array, other: Array, allowed: Array) -> bool:
+    """Say whether two arrays of equal shape are the same to rounding."""
+    with np.errstate(invalid="ignore"):
+        return bool((np.abs(one - other) <= SLACK * allowed).all())
+
+
+def fit(target: Array, direction: Array, allowed: Array, epsilon: float) -> float:
+    """Return the c that brings c * direction closest to the target, each entry weighted by what rounding allows it."""
+    weighted, goal = weigh(direction, target, allowed + epsilon * np.abs(target))
+    square = float(np.sum(weighted * weighted))
+    return float(np.sum(weighted * goal)) / square if square > 0 and np.isfinite(square) else 0.0
+
+
+def weigh(direction: Array, target: Array, allowed: Array) -> tuple[Array, Array]:
+    """Divide both by the allowance, which is taken as at least 1e-20 of the largest entry so that nothing overflows."""
+    largest = max(np.abs(direction).max(initial=0.0), np.abs(target).max(initial=0.0))
+    weight = 1 / np.maximum(allowed / largest, 1e-20) if largest > 0 else np.zeros(allowed.shape)
+    return direction / (largest or 1.0) * weight, target / (largest or 1.0) * weight
+
+
+def ratio(case: Case) -> float | None:
+    """Return the one factor c with manual = c * reference to rounding, or None."""
+    if not np.isfinite(case.manual).all() or not np.isfinite(case.reference).all():
+        return None
+    factor = fit(case.manual, case.reference, case.allowed, case.epsilon)
+    if factor == 0 or not agree(case.manual, factor * case.reference, max(abs(factor), 1e-300) * case.allowed):
+        return None
+    return factor

@@ -1,0 +1,161 @@
+"""Is a difference from autograd due to a kink of the loss, and is the manual gradient a valid subgradient there?
+
+Where a unit sits exactly on a kink, or so near that rounding decides on which side, each side has its gradient: the
+limits of the true one from there. They are found by taking each tied decision the other way, one by one. A valid
+subgradient is a mixture of them,
+
+    manual = base + sum_k t_k (gradient with tie k the other way - base),    0 <= t_k <= 1.
+
+ReLU'(0) = 2 needs t = 2, and the whole gradient sent to both entries of a tied maximum is no mixture at all.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_reference.case import Case, weigh
+from torch_reference.decisions import Tie, TieBreak
+from torch_reference.evaluation import Gradients
+from torch_reference.rounding import Rounding
+
+SINGLE = 64  # so many ties at most are mixed
+BUDGET = 400  # evaluations of the reference to find the ties that matter
+SWEEPS = 500  # of coordinate descent
+
+Array = NDArray[np.float64]
+
+
+class Kinks:
+    """The gradients on the other sides of a loss's kinks.
+
+    Parameters
+    ----------
+    rounding : Rounding
+        Evaluates the reference, and knows what rounding explains.
+    ties : list of Tie
+        The decisions that could have gone the other way.
+    wrong : mapping of str to bool array
+        The entries in need of an explanation.
+    seed : int
+        Shuffles the ties.
+
+    Attributes
+    ----------
+    uniform : list of dict of str to float64 array
+        The gradients where all ties of one operation go to the same side.
+    single : list of dict of str to float64 array
+        The gradients where one tie goes the other way; those that change an entry in need of an explanation.
+    allowed : dict of str to float64 array
+        What rounding explains on any of the sides.
+    """
+
+    def __init__(self, rounding: Rounding, ties: list[Tie], wrong: Mapping[str, NDArray[np.bool_]], seed: int) -> None:
+        self.autograd = rounding.autograd
+        self.base = rounding.reference
+        self.wrong = wrong
+        self.allowed = {name: rounding.allowed(name) for name in wrong}
+        sides: dict[tuple[int, int], list[Tie]] = {}
+        for tie in ties:
+            sides.setdefault((tie.operation, tie.side), []).append(tie)
+        self.uniform = []
+        for group in sides.values():
+            limit, allowed = rounding.with_ties(group)
+            self.uniform.append(limit)
+            self.allowed = {name: np.maximum(value, allowed[name]) for name, value in self.allowed.items()}
+        order = np.random.default_rng(seed).permutation(len(ties))
+        self.single = self._single([ties[number] for number in order])
+
+    def explains(self, name: str, manual: Array) -> bool:
+        """Say whether a gradient is a mixture of the limits, to rounding."""
+        base, allowed = self.base[name], self.allowed[name]
+        finite = np.isfinite(base)
+        residual = np.where(finite, manual - base, 0.0)
+        for limits in (self.single, self.uniform):
+            steps = [np.where(finite & np.isfinite(limit[name]), limit[name] - base, 0.0) for limit in limits]
+            steps = [step for step in steps if (np.abs(step) > allowed).any()]
+            if steps and (np.abs(residual - _mixture(steps, residual, allowed)) <= 2 * allowed).all():
+                return True
+        return False
+
+    def variants(self, name: str) -> list[Callable[[Case], Case]]:
+        """Return ways to look at a gradient that do not mind its kinks.
+
+        Either the entries that kinks change get an allowance as large as the change, or all kinks go to one side.
+        """
+        base, allowed = self.base[name], self.allowed[name]
+        sides = [limit[name] for limit in self.single + self.uniform]
+        change = np.zeros(base.shape)
+        for side in sides:
+            step = np.abs(np.nan_to_num(side - base))
+            change = np.maximum(change, np.where(step > allowed, step, 0.0))
+        ways: list[Callable[[Case], Case]] = [lambda case: replace(case, allowed=case.allowed + 2 * change)]
+        if np.count_nonzero(change) > base.size // 2:
+            ways = []
+        for limit in self.uniform:
+            if (np.abs(limit[name] - base) > allowed).any():
+                ways.append(partial(replace, reference=limit[name]))
+        return ways
+
+    def touch(self, name: str, wrong: NDArray[np.bool_]) -> bool:
+        """Say whether kinks change any of the wrong entries."""
+        steps = [np.abs(limit[name] - self.base[name]) for limit in self.single + self.uniform]
+        return any((step[wrong] > self.allowed[name][wrong]).any() for step in steps if step.shape == wrong.shape)
+
+    def _single(self, ties: list[Tie]) -> list[Gradients]:
+        """Halve groups of ties until those that matter stand alone."""
+        groups = [ties[start::SINGLE] for start in range(min(SINGLE, len(ties)))]
+        found: list[Gradients] = []
+        budget = BUDGET
+        while groups and budget > 0:
+            group = groups.pop()
+            limit = self.autograd.gradients(TieBreak(group))
+            budget -= 1
+            if not self._matters([limit]):
+                continue
+            if len(group) > 1:
+                groups += [group[::2], group[1::2]]
+            else:
+                found.append(limit)
+                if len(found) > SINGLE:
+                    return []
+        return [] if groups else found
+
+    def _matters(self, limits: list[Gradients]) -> bool:
+        return any(
+            (np.abs(limit[name] - self.base[name])[wrong] > self.allowed[name][wrong]).any()
+            for limit in limits
+            for name, wrong in self.wrong.items()
+        )
+
+
+def _mixture(steps: list[Array], residual: Array, allowed: Array) -> Array:
+    """Return the mixture of steps, with coefficients from 0 to 1, that is closest to the residual.
+
+    Weighted least squares with bounds: coordinate descent finds which coefficients lie strictly between 0 and 1, then
+    those are solved for exactly.
+    """
+    stacked, goal = weigh(np.stack(steps), residual, allowed)
+    matrix = stacked.reshape(len(steps), -1).T
+    changed = np.abs(matrix).max(axis=1) > 0
+    matrix, target = matrix[changed], goal.reshape(-1)[changed]
+    length = np.linalg.norm(matrix, axis=0)
+    gram = (matrix / length).T @ (matrix / length)
+    slope = (matrix / length).T @ target
+    scaled = np.zeros(len(steps))
+    for _ in range(SWEEPS):
+        before = scaled.copy()
+        for number in range(len(steps)):
+            free = scaled[number] + slope[number] - gram[number] @ scaled
+            scaled[number] = np.clip(free, 0.0, length[number])
+        if (np.abs(scaled - before) <= 1e-15 * length).all():
+            break
+    share = np.where(scaled < 1e-9 * length, 0.0, np.where(scaled > (1 - 1e-9) * length, 1.0, scaled / length))
+    inner = (share > 0) & (share < 1)
+    if inner.any():
+        rest = target - matrix[:, share == 1].sum(axis=1)
+        exact, *_ = np.linalg.lstsq(matrix[:, inner] / length[inner], rest, rcond=1e-12)
+        share[inner] = np.clip(exact / length[inner], 0.0, 1.0)
+    return np.asarray(np.tensordot(share, np.stack(steps), axes=1))

@@ -1,0 +1,178 @@
+"""Two ways to do the reference's arithmetic differently: with a little noise on every result, and with naive sums.
+
+Both watch every operation that PyTorch dispatches, in the forward and in the backward pass, so that the rounding of
+intermediate results counts and not only that of the inputs.
+"""
+
+import math
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from torch_reference.decisions import decisions
+
+CONTRACTIONS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}  # where the first factor is
+CONVOLUTIONS = {"convolution": (0, 1), "convolution_backward": (0, 1, 2)}
+# These choose among their operands' values or move them, and so do not round.
+SELECTIONS = set(
+    "relu relu_ clone copy_ detach abs neg sign sgn where gather index index_select take cat stack amax amin max min "
+    "maximum minimum fmax fmin clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ threshold threshold_backward "
+    "hardtanh hardtanh_ hardtanh_backward max_pool2d_with_indices max_pool2d_with_indices_backward "
+    "max_pool3d_with_indices sort topk kthvalue median nanmedian mode cummax cummin flip roll repeat tril triu "
+    "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d masked_fill masked_fill_ "
+    "masked_select masked_scatter scatter slice_scatter select_scatter select_backward slice_backward diag_embed "
+    "diagonal_backward unfold_backward value_selecting_reduction_backward embedding zeros ones full arange eye "
+    "zeros_like ones_like full_like new_zeros new_ones new_full empty empty_like scalar_tensor fill fill_ zero_ "
+    "_to_copy lift_fresh lift_fresh_copy view_copy _unsafe_view heaviside ceil floor round trunc pixel_shuffle "
+    "channel_shuffle bernoulli bernoulli_ rand rand_like randn randn_like native_dropout normal_ uniform_".split()
+)
+# Derivatives between 0 and 1 that these compute without cancellation, while sigmoid(z) - 1 or 1 - tanh(z)^2 written out
+# round absolutely: their noise is relative to the upstream gradient, the first operand.
+ACTIVATIONS = set(
+    "log_sigmoid_backward softplus_backward sigmoid_backward tanh_backward gelu_backward silu_backward elu_backward "
+    "mish_backward".split()
+)
+BITS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16}
+
+
+class RoundingNoise(TorchDispatchMode):
+    """Multiply every result of floating arithmetic by 1 + amplitude * r, with r uniform in [-1, 1).
+
+    This is Monte Carlo arithmetic (Parker, 1997): the scatter of the final result over several seeds is the error that
+    rounding by `amplitude` causes to first order. A sum of n terms t_k in sequence rounds each partial sum; for terms of
+    random sign that is an error of amplitude * sqrt(n / 2) * sqrt(sum t_k^2), for terms of one sign
+    amplitude * sqrt(n / 3) * |sum t_k|: hence the noise on the operands and on the result of sums and products of matrices.
+
+    r is a hash of the value's bits: equal values stay equal, and zeros zero, so that ties and dead units survive.
+
+    Parameters
+    ----------
+    amplitude : float
+        Relative size of the noise.
+    seed : int
+        Seed of the hash.
+
+    Attributes
+    ----------
+    decisions : int
+        Checksum of all decisions that the computation took (which side of zero, which one is the largest).
+    coarsest : float
+        Machine epsilon of the lowest precision seen.
+    """
+
+    def __init__(self, amplitude: float, seed: int) -> None:
+        super().__init__()
+        self.amplitude = amplitude
+        self.multiplier = int(np.random.default_rng(seed).integers(2**63)) * 2 + 1
+        self.decisions = 0
+        self.coarsest = 0.0
+
+    def jitter(self, tensor: torch.Tensor, terms: float = 1.0, scale: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the tensor with noise; relative to itself, or to `scale`."""
+        if tensor.dtype not in BITS or self.amplitude == 0:
+            return tensor
+        integers = BITS[tensor.dtype]
+        width = torch.iinfo(integers).bits
+        mantissa = round(-math.log2(torch.finfo(tensor.dtype).eps))
+        multiplier = (self.multiplier >> (64 - width)) | 1
+        bits = tensor.contiguous().view(integers) * (multiplier - 2**width if multiplier >> (width - 1) else multiplier)
+        noise = bits.bitwise_right_shift_(width - mantissa).to(tensor.dtype)
+        noise.mul_(self.amplitude * math.sqrt(terms) * 2.0 ** (1 - mantissa))
+        return noise.add_(1.0).mul_(tensor) if scale is None else noise.mul_(scale).add_(tensor)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation with noise."""
+        name = func._schema.name.removeprefix("aten::")
+        terms, places = partial_sums(name, args)
+        noisy = list(args)
+        for place in places:
+            noisy[place] = self.jitter(args[place], terms / (2 * len(places)))
+        result = func(*noisy, **(kwargs or {}))
+        results = result if isinstance(result, tuple) else (result,)
+        for decision in decisions(name, args, results):
+            self.decisions = zlib.crc32(decision.numpy().tobytes(), self.decisions)
+        for tensor in results:
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dim():
+                self.coarsest = max(self.coarsest, torch.finfo(tensor.dtype).eps)
+        if name in SELECTIONS or len(results) != len(func._schema.returns):
+            return result
+        scale = args[0] if name in ACTIVATIONS else None
+        results = tuple(
+            self._rounded(tensor, returned.alias_info, max(1.0, terms / 3), scale)
+            for tensor, returned in zip(results, func._schema.returns, strict=True)
+        )
+        return results if isinstance(result, tuple) else results[0]
+
+    def _rounded(self, result: Any, alias: Any, terms: float, scale: torch.Tensor | None) -> Any:
+        """Return a result with noise: a fresh tensor, the one written to, or (a view) nothing new."""
+        if not isinstance(result, torch.Tensor) or result.dtype not in BITS:
+            return result
+        if alias is None:
+            return self.jitter(result, terms, scale)
+        if alias.is_write:
+            result.copy_(self.jitter(result))
+        return result
+
+
+class NaiveSums(TorchDispatchMode):
+    """Add up every sum and matrix product term by term, in the order of the terms and the precision of the tensors.
+
+    A loop over the examples does that. Its error can grow like the number of terms when they are all alike, which no
+    random noise shows.
+    """
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation, a sum term by term."""
+        name = func._schema.name.removeprefix("aten::")
+        if name in {"sum", "mean"} and args[0].is_floating_point() and args[0].numel():
+            dims = _summed(args)
+            kept = [dim for dim in range(args[0].dim()) if dim not in dims]
+            terms = args[0].permute(*dims, *kept).reshape(-1, *[args[0].shape[dim] for dim in kept])
+            total = _running(term for term in terms)
+            shape = [1 if dim in dims else size for dim, size in enumerate(args[0].shape)]
+            total = total.reshape(shape) if len(args) > 2 and args[2] else total
+            return total / len(terms) if name == "mean" else total
+        if name in {"mm", "bmm", "addmm", "baddbmm"}:
+            left, right = args[CONTRACTIONS[name]], args[CONTRACTIONS[name] + 1]
+            if left.shape[-1]:
+                columns, rows = left.unsqueeze(-2).unbind(-1), right.unsqueeze(-2).unbind(-3)
+                total = _running(column.transpose(-1, -2) * row for column, row in zip(columns, rows, strict=True))
+                return total if name in {"mm", "bmm"} else total + args[0]
+        return func(*args, **(kwargs or {}))
+
+
+def _running(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    iterator = iter(terms)
+    total = next(iterator).clone()
+    for term in iterator:
+        total += term
+    return total
+
+
+def _summed(args: tuple[Any, ...]) -> list[int]:
+    dims = args[1] if len(args) > 1 and args[1] else range(args[0].dim())
+    return [dim % max(1, args[0].dim()) for dim in dims]
+
+
+def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float, tuple[int, ...]]:
+    """Return how many terms an operation adds up for each entry of its result, and which operands they come from."""
+    if name in CONTRACTIONS:
+        first = CONTRACTIONS[name]
+        return args[first].shape[-1], (first, first + 1)
+    if name in CONVOLUTIONS:
+        places = CONVOLUTIONS[name]
+        weight, largest = args[places[-1]], max(args[place].numel() for place in places[::2])
+        return (weight.numel() if len(places) == 2 else largest) / max(1, weight.shape[0]), places
+    if name in {"sum", "mean"}:
+        return math.prod(args[0].shape[dim] for dim in _summed(args)), (0,)
+    if name == "embedding_dense_backward":
+        return max(1.0, args[1].numel() / max(1, args[2])), (0,)
+    return 1.0, ()
