@@ -1,14 +1,14 @@
 """The training loop of the assignment (1.3, ``learning``), full batch or minibatches."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from manual_backprop.blocked import BlockedBackprop, Score
 from manual_backprop.datasets import Dataset, Split
 from manual_backprop.history import History, Metrics
-from manual_backprop.layers import cross_entropy
 from manual_backprop.network import MLP
 from manual_backprop.optimizer import Momentum
 
@@ -56,37 +56,32 @@ def train_epochs(
     When an epoch is yielded, ``mlp`` and ``optimizer`` hold its outcome. Nothing else is remembered from one epoch to
     the next, so that a later call with the later numbers goes on as if there had been no break.
     """
+    blocked = BlockedBackprop(mlp)
     for epoch in epochs:
-        loss_sum, correct, valid_metrics = 0.0, 0, (np.nan, np.nan)
+        scores, sizes = [], []
         batches = epoch_batches(len(dataset.train), batch_size, seed, epoch)
         for number, rows in enumerate(batches, start=1):
-            images, labels = dataset.train.images[rows], dataset.train.labels[rows]
-            with np.errstate(over="ignore", invalid="ignore"):  # a diverging run ends by its loss, not by warnings
-                loss, gradients = mlp.backprop(images, labels)
-                loss_sum += loss * len(labels)
-                correct += int((mlp(images).argmax(axis=1) == labels).sum())
-                if number == len(batches):
-                    valid_metrics = evaluate(mlp, dataset.valid)
-                optimizer.step(gradients)
-        count = len(dataset.train)
-        yield Metrics(loss_sum / count, correct / count, *valid_metrics)
+            valid = dataset.valid if number == len(batches) else None
+            score, gradients, validation = blocked.backprop(dataset.train, rows, valid)
+            optimizer.step(gradients)
+            scores.append(score)
+            sizes.append(len(dataset.train) if rows is None else len(rows))
+        train_loss, train_accuracy = np.average(scores, axis=0, weights=sizes)
+        yield Metrics(float(train_loss), float(train_accuracy), *validation)
 
 
-def epoch_batches(count: int, batch_size: int | None, seed: int, epoch: int) -> list[NDArray[np.int64] | slice]:
-    """Return which examples each update of an epoch sees.
+def epoch_batches(count: int, batch_size: int | None, seed: int, epoch: int) -> Sequence[NDArray[np.int64] | None]:
+    """Return which examples each update of an epoch sees; None stands for all of them, in order.
 
-    Without ``batch_size`` that is all of them, in order. With it, every example occurs once, in an order that follows
-    from ``seed`` and ``epoch`` alone; the last batch holds what is left.
+    With ``batch_size``, every example occurs once, in an order that follows from ``seed`` and ``epoch`` alone; the last
+    batch holds what is left.
     """
     if batch_size is None or batch_size >= count:
-        return [slice(None)]
+        return [None]
     order = np.random.default_rng([seed, epoch]).permutation(count)
     return [order[start : start + batch_size] for start in range(0, count, batch_size)]
 
 
-def evaluate(mlp: MLP, split: Split) -> tuple[float, float]:
+def evaluate(mlp: MLP, split: Split) -> Score:
     """Return mean loss and accuracy on a set; NaN for an empty one."""
-    if len(split) == 0:
-        return np.nan, np.nan
-    logits = mlp(split.images)
-    return float(cross_entropy(logits, split.labels)), float((logits.argmax(axis=1) == split.labels).mean())
+    return BlockedBackprop(mlp).evaluate(split)

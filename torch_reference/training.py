@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 Examples = tuple[Tensor, Tensor]
 """Rows (N, F) in [0, 1] and labels (N,), on one device."""
 
-Batches = Sequence[NDArray[np.int64] | slice]
-"""Which examples each update of an epoch sees."""
+Batches = Sequence[NDArray[np.int64] | None]
+"""Which examples each update of an epoch sees; None stands for all of them, in order."""
 
 
 def to_examples(images: NDArray[np.generic], labels: NDArray[np.int64], like: Tensor) -> Examples:
@@ -47,7 +47,7 @@ def train_epochs(
         valid_metrics = (np.nan, np.nan)
         epoch_batches = batches(epoch)
         for number, rows in enumerate(epoch_batches, start=1):
-            images, labels = (values[rows] for values in train)
+            images, labels = train if rows is None else (values[rows] for values in train)
             optimizer.zero_grad()
             logits = module(images)
             loss = cross_entropy(logits, labels)
