@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from manual_backprop import reading
 from manual_backprop.examples import Examples, class_labels, image_rows
-from manual_backprop.reading import DataError, parsing, printable, unpacked_limit
+from manual_backprop.reading import DataError, map_array, parsing, printable, unpacked_limit
 
 IMAGES = "-images-idx3-ubyte"
 LABELS = "-labels-idx1-ubyte"
@@ -81,7 +81,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         if not compressed and count > reading.MAPPED_ABOVE:
             if count != limit:
                 raise DataError(path, claim, f"{limit:,}, as many as follow")
-            return np.memmap(path, np.uint8, "r", len(header), shape)
+            return map_array(path, np.uint8, len(header), shape)
         values = file.read(count)
         surplus = file.read(1)
         if len(values) != count or surplus:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from manual_backprop import reading
 from manual_backprop.examples import Examples, class_labels, image_rows
-from manual_backprop.reading import DataError, parsing, printable, unpacked_limit
+from manual_backprop.reading import DataError, map_array, parsing, printable, unpacked_limit
 
 COURSE_FILE = "fdc9e7bf81905ef2a3c94a7ad5fab8aeac51e97e"
 """The course's notMNIST.npz, as git names its content."""
@@ -71,7 +71,7 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
                 raise DataError(path, claim, f"as much as follows ({member.file_size - file.tell():,} bytes)")
             if member.compress_type == zipfile.ZIP_STORED and count * dtype.itemsize > reading.MAPPED_ABOVE:
                 start = content_start(path, member) + file.tell()
-                return np.memmap(path, dtype, "r", start, shape, "F" if fortran_order else "C")
+                return map_array(path, dtype, start, shape, "F" if fortran_order else "C")
             values = np.frombuffer(file.read(), dtype, count)
         return values.reshape(shape, order="F" if fortran_order else "C")
 

@@ -1,7 +1,13 @@
 """What all readers of data files share: one-line refusals and memory bounded by what a file honestly holds."""
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 MAPPED_ABOVE = 256 * 2**20
 """Images stored uncompressed in more bytes than this are memory-mapped; fewer are read into memory."""
@@ -41,3 +47,14 @@ def unpacked_limit(stored: int) -> int:
     Deflate packs up to 1032 times, which only a decompression bomb needs: notMNIST packs 3 times.
     """
     return max(64 * 2**20, 100 * stored)
+
+
+def map_array(
+    path: Path, dtype: DTypeLike, offset: int, shape: tuple[int, ...], order: Literal["C", "F"] = "C"
+) -> "np.memmap[Any, np.dtype[Any]]":
+    """Map an array that lies in the file `path` from byte `offset` on, to be read in random order."""
+    array = np.memmap(path, dtype, "r", offset, shape, order)
+    mapping: Any = array.base
+    if hasattr(mmap, "MADV_RANDOM"):  # everywhere but on Windows
+        mapping.madvise(mmap.MADV_RANDOM)  # else a whole stretch of the file is read for each row: 300 times slower
+    return array

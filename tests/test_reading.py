@@ -1,8 +1,11 @@
+import mmap
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manual_backprop.reading import DataError, parsing, printable, unpacked_limit
+from manual_backprop.reading import DataError, map_array, parsing, printable, unpacked_limit
 
 
 @given(st.text(st.characters(exclude_categories=[]), max_size=400))
@@ -47,3 +50,28 @@ def test_parsing_lets_pass_what_already_says_it_all(error):
 def test_unpacked_limit_grows_with_the_file_but_spares_small_ones():
     assert unpacked_limit(0) == unpacked_limit(1000) == 64 * 2**20
     assert unpacked_limit(10**7) == 10**9
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_mapped_array_is_the_one_in_the_file_and_read_only(tmp_path, rng, order):
+    values = rng.normal(size=(3, 4)).astype(np.float32)
+    (tmp_path / "file").write_bytes(b"head" + values.tobytes(order))
+    mapped = map_array(tmp_path / "file", np.float32, 4, (3, 4), order)
+    assert type(mapped) is np.memmap
+    np.testing.assert_array_equal(mapped, values)
+    with pytest.raises(ValueError, match="read-only"):
+        mapped[0, 0] = 1
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_RANDOM"), reason="this system takes no advice on how a file is read")
+def test_a_mapped_array_is_announced_to_be_read_in_random_order(tmp_path, monkeypatch):
+    advice = []
+
+    class Mapping(mmap.mmap):
+        def madvise(self, option):
+            advice.append(option)
+
+    monkeypatch.setattr(mmap, "mmap", Mapping)
+    (tmp_path / "file").write_bytes(bytes(100))
+    map_array(tmp_path / "file", np.uint8, 0, (10, 10))
+    assert advice == [mmap.MADV_RANDOM]
