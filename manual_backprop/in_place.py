@@ -11,6 +11,9 @@ from manual_backprop.network import MLP
 
 Rows = slice | NDArray[np.integer]
 
+# Rows that NumPy treats as one long row: its loop over 32 rows of 1000 takes half the time of 32 loops.
+STRIP = 32
+
 
 class BlockScore(NamedTuple):
     """Sum of the losses, number of right classifications and number of examples of a block."""
@@ -54,15 +57,16 @@ class InPlaceBackprop:
 
     def __init__(self, mlp: MLP, rows: int) -> None:
         self._mlp = mlp
-        self.rows = rows
         *inputs, classes = mlp.sizes
+        rows = -(-rows // STRIP) * STRIP  # whole strips
 
         def array(*shape: int, dtype: DTypeLike = mlp.dtype) -> NDArray[Any]:
-            return np.empty(shape, dtype)
+            return np.zeros(shape, dtype)
 
         self._pixels = array(rows, inputs[0], dtype=np.uint8)
         self._inputs = [array(rows, size) for size in inputs]  # of each layer
-        self._zeros = [np.zeros(size, mlp.dtype) for size in inputs]
+        self._zero_strips = [np.zeros((STRIP, size), mlp.dtype) for size in inputs[1:]]
+        self._bias_strips = [array(STRIP, size) for size in mlp.sizes[1:]]
         self._grad_inputs = [array(rows, size) for size in inputs[1:]]
         self._active = [array(rows, size, dtype=bool) for size in inputs[1:]]
         self._logits = array(rows, classes)
@@ -87,16 +91,19 @@ class InPlaceBackprop:
         if wrong.any():
             raise ValueError(f"labels: {self._labels[wrong][0]} is outside 0..{len(self._shifted) - 1}")
         count = len(self._labels)
-        output = self._load(split.images, rows, count)
-        for i in range(self._mlp.depth):
-            last = i == self._mlp.depth - 1
-            x, output = output, (self._logits if last else self._inputs[i + 1])[:count]
-            np.matmul(x, self._mlp.parameters[f"layers.{i}.weight"], out=output)
-            output += self._mlp.parameters[f"layers.{i}.bias"]
-            if not last:
-                np.maximum(output, self._zeros[i + 1], out=output)  # a row of zeros: twice as fast as the number
-        correct = int((output.argmax(axis=1) == self._labels).sum())
-        return BlockScore(self._cross_entropy(output), correct, count)
+        self._load(split.images, rows, count)
+        outputs = [*self._inputs[1:], self._logits]
+        for i, output in enumerate(outputs):
+            weight, bias = self._mlp.parameters[f"layers.{i}.weight"], self._mlp.parameters[f"layers.{i}.bias"]
+            np.matmul(self._inputs[i][:count], weight, out=output[:count])
+            self._bias_strips[i][:] = bias
+            strips = _strips(output, count)
+            strips += self._bias_strips[i].ravel()
+            if i < len(outputs) - 1:
+                np.maximum(strips, self._zero_strips[i].ravel(), out=strips)
+        logits = self._logits[:count]
+        correct = int((logits.argmax(axis=1) == self._labels).sum())
+        return BlockScore(self._cross_entropy(logits), correct, count)
 
     def backward(self, batch_size: int, gradients: GradientArrays) -> None:
         """Write what the rows of the last ``forward`` contribute to the gradient of the mean loss over the batch."""
@@ -113,8 +120,8 @@ class InPlaceBackprop:
                 grad_input *= active
                 grad_output = grad_input
 
-    def _load(self, images: Images, rows: Rows, count: int) -> Array:
-        """Return ``to_rows(images[rows])``."""
+    def _load(self, images: Images, rows: Rows, count: int) -> None:
+        """Write ``to_rows(images[rows])`` into the first layer's input."""
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and isinstance(rows, np.ndarray):
             # clip is the one mode that writes straight into the array; no row is outside
             pixels = images.take(rows, axis=0, out=self._pixels[:count], mode="clip")
@@ -122,9 +129,9 @@ class InPlaceBackprop:
             pixels = images[rows]
         x = self._inputs[0][:count]
         if pixels.dtype == np.uint8:
-            return np.divide(pixels, 255, out=x, dtype=x.dtype)
-        np.copyto(x, pixels, casting="unsafe")
-        return x
+            np.divide(pixels, 255, out=x, dtype=x.dtype)
+        else:
+            np.copyto(x, pixels, casting="unsafe")
 
     def _cross_entropy(self, logits: Array) -> float:
         """Return the sum over rows of log(sum_j exp(z_nj)) - z_ny, with z = logits - row maximum."""
@@ -148,3 +155,9 @@ class InPlaceBackprop:
         difference[self._labels, self._columns[:count]] -= 1
         difference /= batch_size
         return difference.T
+
+
+def _strips(rows: Array, count: int) -> Array:
+    """Return at least the first ``count`` rows, the rows of each strip joined into one."""
+    strips = -(-count // STRIP)
+    return rows[: strips * STRIP].reshape(strips, -1)

@@ -40,6 +40,7 @@ class Momentum:
         self.learning_rate = learning_rate
         self.momentum = momentum
         self.velocity = {name: np.full_like(value, initial_velocity) for name, value in parameters.items()}
+        self._scaled_gradient = {name: np.empty_like(value) for name, value in parameters.items()}
 
     def step(self, gradients: Mapping[str, Array]) -> None:
         """Update the parameters once.
@@ -61,5 +62,6 @@ class Momentum:
         for name, gradient in gradients.items():
             velocity = self.velocity[name]
             velocity *= self.momentum
-            velocity += self.learning_rate * gradient
+            # into an array of its own: a new one at every step would cost more than the update
+            velocity += np.multiply(gradient, self.learning_rate, out=self._scaled_gradient[name])
             self.parameters[name] -= velocity
