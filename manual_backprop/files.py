@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -15,23 +15,29 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If the file cannot be written; ``path`` is as it was, and nothing is left beside it.
+        If the file cannot be written; it names ``path``, which is as it was, and nothing is left beside it.
     """
     # the suffix tells matplotlib the format
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
-        _flush(temporary)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk's error names no file
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
-    _flush(path.parent)  # the rename itself
+        with suppress(OSError):
+            temporary.unlink()
+    _flush_names(path.parent)
 
 
-def _flush(path: Path) -> None:
-    """Have the operating system put a file, or a folder's list of names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _flush_names(folder: Path) -> None:
+    """Have the operating system put a folder's list of names on the disk, so that a rename outlasts a power cut."""
+    with suppress(OSError):  # not every system can; the file itself is whole either way
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

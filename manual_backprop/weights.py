@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from manual_backprop.files import replacing
 from manual_backprop.layers import Array
+from manual_backprop.network import MLP
 
 
 def save_weights(path: Path, parameters: Mapping[str, Array]) -> None:
@@ -35,13 +36,22 @@ def load_weights(path: Path) -> dict[str, Array]:
     OSError
         If there is no such file.
     ValueError
-        If it is damaged, or holds anything but finite float32 or float64 numbers.
+        If it is damaged, or holds anything but the parameters of a network in finite float32 or float64 numbers.
     """
     arrays, _ = load_arrays(path)
     for name, value in arrays.items():
         if value.dtype not in (np.float32, np.float64) or not np.isfinite(value).all():
             raise ValueError(f"{path}: {name} holds {value.dtype} numbers, or numbers that are not finite")
-    return {name: np.ascontiguousarray(value.T) for name, value in arrays.items()}
+        if value.ndim != (2 if name.endswith(".weight") else 1):
+            raise ValueError(f"{path}: {name} has shape {value.shape}; weights have two axes, biases one")
+    if len({value.dtype for value in arrays.values()}) > 1:
+        raise ValueError(f"{path}: mixes float32 and float64; expected one of them")
+    parameters = {name: np.ascontiguousarray(value.T) for name, value in arrays.items()}
+    try:
+        MLP(parameters)
+    except ValueError as error:
+        raise ValueError(f"{path}: not the parameters of a network: {error}") from error
+    return parameters
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> None:
@@ -53,7 +63,8 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> 
         If the file cannot be written; an earlier one is kept.
     """
     contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
-    content = save(contiguous, {"text": metadata, "sha256": _checksum(contiguous, metadata)})
+    # one entry: several are written in an order that changes from run to run
+    content = save(contiguous, {"sha256": f"{_checksum(contiguous, metadata)} {metadata}"})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -74,14 +85,16 @@ def load_arrays(path: Path) -> tuple[dict[str, Array], str]:
         If it is no safetensors file, or not as it was written.
     """
     path.stat()  # a missing file is an OSError that names it
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"{path}: not a file")
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
             metadata = file.metadata() or {}
     except (SafetensorError, TypeError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"{path}: not a safetensors file ({' '.join(str(error).split())})") from error
-    text = metadata.get("text", "")
-    if metadata.get("sha256") != _checksum(arrays, text):
+    checksum, _, text = metadata.get("sha256", "").partition(" ")
+    if checksum != _checksum(arrays, text):
         raise ValueError(
             f"{path}: its content does not match its checksum; it was damaged or not written by this project"
         )

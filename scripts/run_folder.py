@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from manual_backprop.network import MLP
 from manual_backprop.weights import load_arrays, load_weights, save_arrays
 
 RESULTS = ("history.csv", "curves.png", "hidden_units.png", "mistakes.png", "weights.safetensors", "summary.json")
+KINDS = ("parameters", "velocity")
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class RunFolder:
         finally:
             lock.release()
 
-    def clear(self) -> None:
+    def remove_results(self) -> None:
         """Remove what an earlier run left, so that no file of it can be taken for this run's."""
-        for name in (*RESULTS, self.checkpoint_path.name):
+        for name in RESULTS:
             (self.path / name).unlink(missing_ok=True)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
@@ -84,7 +86,7 @@ class RunFolder:
             If it cannot be written; the earlier checkpoint is kept.
         """
         arrays: dict[str, Array] = {}
-        for kind in ("parameters", "velocity"):
+        for kind in KINDS:
             for name, value in getattr(checkpoint, kind).items():
                 if not np.isfinite(value).all():
                     raise DivergenceError(
@@ -106,26 +108,53 @@ class RunFolder:
         if not self.checkpoint_path.is_file():
             raise ValueError(f"--resume: nothing to resume, {self.checkpoint_path} does not exist")
         arrays, text = load_arrays(self.checkpoint_path)
-        found = json.loads(text)
-        for name, value in configuration.items():
-            if found.get(name) != value:
+        try:
+            found = dict(json.loads(text))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError(f"--resume: {self.checkpoint_path} is not a checkpoint of this project") from error
+        for name in sorted(configuration.keys() | found.keys()):
+            if found.get(name) != configuration.get(name):
                 raise ValueError(
-                    f"--resume: {self.path} holds a run with {name} = {found.get(name)}, but this one has {value}"
+                    f"--resume: {self.path} holds a run with {name} = {found.get(name)}, "
+                    f"but this one has {configuration.get(name)}"
                 )
-        if self.weights_path.exists():
-            sizes = list(MLP(load_weights(self.weights_path)).sizes)
-            if sizes != configuration["sizes"]:
-                raise ValueError(f"--resume: {self.weights_path} is of another network, {sizes}; remove it")
+        if not _fit(arrays, configuration):
+            raise ValueError(f"--resume: {self.checkpoint_path} does not hold what training needs to go on")
         history = History()
         for row in arrays.pop("history").tolist():
             history.append(Metrics(*row[:4]), row[4])
-        parts: dict[str, dict[str, Array]] = {"parameters": {}, "velocity": {}}
+        if len(history) and self.weights_path.exists():  # before the first epoch, it may be an earlier run's
+            self._check_weights(configuration["sizes"])
+        parts: dict[str, dict[str, Array]] = {kind: {} for kind in KINDS}
         for key, value in arrays.items():
             kind, name = key.split("/")
             parts[kind][name] = value
         return Checkpoint(**parts, history=history, configuration=found)
 
+    def _check_weights(self, expected: list[int]) -> None:
+        try:
+            sizes = list(MLP(load_weights(self.weights_path)).sizes)
+        except ValueError as error:
+            raise ValueError(f"--resume: {error}; remove it to go on") from error
+        if sizes != expected:
+            raise ValueError(f"--resume: {self.weights_path} is of another network, {sizes}; remove it to go on")
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``."""
         with replacing(self.path / "summary.json") as temporary:
             temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def _fit(arrays: Mapping[str, Array], configuration: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint's arrays have the names, shapes, types and finite numbers of this configuration."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, (fan_in, fan_out) in enumerate(pairwise(configuration["sizes"])):
+        shapes |= {f"layers.{i}.weight": (fan_in, fan_out), f"layers.{i}.bias": (fan_out,)}
+    expected = {f"{kind}/{name}": (shape, configuration["dtype"]) for kind in KINDS for name, shape in shapes.items()}
+    expected["history"] = ((*arrays["history"].shape[:1], 5), "float64") if "history" in arrays else ((), "")
+    if {key: (value.shape, str(value.dtype)) for key, value in arrays.items()} != expected:
+        return False
+    history = arrays["history"]
+    not_measured = np.isnan(history) & [False, False, True, True, False]  # on an empty validation set
+    finite = all(np.isfinite(value).all() for key, value in arrays.items() if key != "history")
+    return finite and bool((np.isfinite(history) | not_measured).all() and (history[:, 4] > 0).all())

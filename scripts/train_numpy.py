@@ -1,8 +1,13 @@
 """Train the network with the gradients derived by hand, in NumPy."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothing to save yet
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from training_command import main
 from training_options import make_parser

@@ -1,9 +1,14 @@
 """Train the equivalent PyTorch network, on the CPU or with --cuda on a GPU."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothing to save yet
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from training_command import main
 from training_options import make_parser

@@ -8,17 +8,16 @@ import signal
 import sys
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib.metadata import version
+from contextlib import suppress
 from itertools import pairwise
-from threading import Event
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
+from interruption import Interruption
+from progress import progress, say, table
 from run_folder import Checkpoint, RunFolder
-from tqdm import tqdm
 
 from manual_backprop.datasets import Dataset, Split, load_dataset
 from manual_backprop.history import DivergenceError, History, Metrics
@@ -55,11 +54,12 @@ MakeTrainer = Callable[[argparse.Namespace, Dataset, MLP, Mapping[str, Array] | 
 
 
 def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[str] | None = None) -> int:
-    """Run a training command and return its exit status.
+    """Run a training command, as the whole of its process, and return its exit status.
 
-    0: done; 1: training diverged; 2: it could not run; 130: interrupted, what was reached is saved.
+    0: done; 1: training diverged; 2: it could not run; 130: interrupted, what was reached is saved (143: by SIGTERM).
     """
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return _run(parser.parse_args(argv), make_trainer)
@@ -67,15 +67,21 @@ def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[
         return _fail(error, status=1)
     except (ValueError, OSError, MemoryError) as error:
         return _fail(error, status=2)
+    except RuntimeError as error:
+        if "memory" not in str(error):
+            raise
+        return _fail(error, status=2)  # PyTorch's MemoryError
     except KeyboardInterrupt:
         return 130
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the outcome is decided
 
 
 def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
     dataset = load_dataset(options.data, options.split)
     if not options.quiet:
         sizes = f"{len(dataset.train)} to train on, {len(dataset.valid)} to validate, {len(dataset.test)} to test"
-        print(f"{dataset.source}: {sizes}")
+        say(f"{dataset.source}: {sizes}")
     configuration = _configuration(options, dataset)
     _check_memory(configuration)
     folder = RunFolder(options.out)
@@ -94,18 +100,16 @@ def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
     def save_checkpoint() -> None:
         folder.save_checkpoint(Checkpoint(trainer.parameters(), trainer.velocity(), history, configuration))
 
-    with folder.opened():
-        if not options.resume:
-            folder.clear()
+    with folder.opened(), Interruption(options.quiet) as interruption:
         save_checkpoint()
-        epochs_before, start = len(history), time.perf_counter()
+        if len(history) == 0:
+            folder.remove_results()
         try:
-            interrupted = _train(trainer, history, options, save_checkpoint)
+            _train(trainer, history, options, interruption, save_checkpoint)
             save_checkpoint()
         finally:
             history.write_csv(options.out / "history.csv")
-        throughput = (len(history) - epochs_before) / (time.perf_counter() - start)
-        metrics = {name: trainer.evaluate(getattr(dataset, name)) for name in ("train", "valid", "test")}
+        metrics = _measure(trainer, dataset, history)
         _write_results(folder, trainer.parameters(), _initial_network(configuration), history, dataset)
         folder.write_summary(
             {
@@ -113,71 +117,50 @@ def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
                 "versions": _versions(),
                 "metrics": _plain(metrics),
                 "throughput": {
-                    "epochs_per_second": throughput,
-                    "examples_per_second": throughput * len(dataset.train),
+                    "epochs_per_second": len(history) / history.seconds[-1],
+                    "examples_per_second": len(history) / history.seconds[-1] * len(dataset.train),
                 },
             }
         )
     if not options.quiet:
-        print(_table(metrics))
-        print(f"{'interrupted after ' if interrupted else ''}{len(history)} epochs; the results are in {options.out}")
-    return 130 if interrupted else 0
+        say(table(metrics))
+        reached = f"{'interrupted after ' if interruption.status else ''}{len(history)} epochs"
+        say(f"{reached}; the results are in {options.out}")
+    return interruption.status
 
 
 def _train(
-    trainer: Trainer, history: History, options: argparse.Namespace, save_checkpoint: Callable[[], None]
-) -> bool:
-    """Train to the last epoch or to Ctrl-C; return whether it was Ctrl-C."""
+    trainer: Trainer,
+    history: History,
+    options: argparse.Namespace,
+    interruption: Interruption,
+    save_checkpoint: Callable[[], None],
+) -> None:
+    """Train to the last epoch or to the end of the one in which an interruption came."""
     start = time.perf_counter() - (history.seconds[-1] if len(history) else 0)
     saved = time.perf_counter()
-    with _interruption() as interrupted, _progress(options, len(history)) as show:
+    with progress(options.epochs, len(history), options.quiet) as show:
         for metrics in trainer.epochs(range(len(history), options.epochs)):
             history.append(Metrics(*metrics), time.perf_counter() - start)
             show(history)
-            if interrupted.is_set():
+            if interruption.status:
                 break
             if time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 save_checkpoint()
                 saved = time.perf_counter()
-    return interrupted.is_set()
 
 
-@contextmanager
-def _interruption() -> Iterator[Event]:
-    """Turn Ctrl-C into an event, so that no epoch stops half-way; a second Ctrl-C stops at once."""
-    interrupted = Event()
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        if interrupted.is_set():
-            raise KeyboardInterrupt
-        interrupted.set()
-        print("\nfinishing this epoch; Ctrl-C again stops at once and keeps the last checkpoint", file=sys.stderr)
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def _progress(options: argparse.Namespace, done: int) -> Iterator[Callable[[History], None]]:
-    """Show a bar in a terminal, a line every few epochs elsewhere, nothing if quiet."""
-    in_terminal = sys.stderr.isatty()
-    with tqdm(total=options.epochs, initial=done, unit="epoch", disable=options.quiet or not in_terminal) as bar:
-
-        def show(history: History) -> None:
-            epoch, loss, accuracy = len(history), history.train_loss[-1], history.train_accuracy[-1]
-            bar.set_postfix_str(f"loss {loss:.4f}, accuracy {accuracy:.4f}", refresh=False)
-            bar.update()
-            if not in_terminal and not options.quiet and (epoch % math.ceil(options.epochs / 10) == 0 or epoch == 1):
-                print(
-                    f"epoch {epoch}/{options.epochs}: loss {loss:.4f}, accuracy {accuracy:.4f}, "
-                    f"validation loss {history.valid_loss[-1]:.4f}, accuracy {history.valid_accuracy[-1]:.4f}",
-                    flush=True,
-                )
-
-        yield show
+def _measure(trainer: Trainer, dataset: Dataset, history: History) -> dict[str, tuple[float, float]]:
+    """Return mean loss and accuracy of each set with the final weights."""
+    splits = {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
+    with np.errstate(over="ignore", invalid="ignore"):
+        metrics = {name: trainer.evaluate(split) for name, split in splits.items()}
+    for name, (loss, _) in metrics.items():
+        if len(splits[name]) and not math.isfinite(loss):
+            raise DivergenceError(
+                f"the {name} loss is {loss} after epoch {len(history)}: the learning rate is likely too high"
+            )
+    return metrics
 
 
 def _write_results(
@@ -210,21 +193,32 @@ def _configuration(options: argparse.Namespace, dataset: Dataset) -> dict[str, A
     chosen = {name: value for name, value in vars(options).items() if name not in WITHOUT_EFFECT}
     return chosen | {
         "data": dataset.source,
+        "data_crc32": _checksum(dataset),
         "split": [len(dataset.train), len(dataset.valid), len(dataset.test)],
         "sizes": [dataset.features, *options.hidden, dataset.classes],
     }
 
 
+def _checksum(dataset: Dataset) -> int:
+    """Tell data of one name and size apart, so that no run goes on with other images."""
+    checksum = 0
+    for split in (dataset.train, dataset.valid, dataset.test):
+        checksum = zlib.crc32(split.labels.tobytes(), checksum)
+        for start in range(0, len(split), 1000):  # they may be more than memory holds
+            checksum = zlib.crc32(split.images[start : start + 1000].tobytes(), checksum)
+    return checksum
+
+
 def _versions() -> dict[str, str]:
     packages = [name for name in ("numpy", "torch") if name in sys.modules]
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: sys.modules[name].__version__ for name in packages}
 
 
 def _check_memory(configuration: Mapping[str, Any]) -> None:
     """Refuse a network that cannot fit: the system would end the run without a word."""
     sizes = configuration["sizes"]
     weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
-    needed = 4 * weights * np.dtype(configuration["dtype"]).itemsize  # weights, gradient, velocity, and one to spare
+    needed = 10 * weights * np.dtype(configuration["dtype"]).itemsize  # at the peak, while a checkpoint is written
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise ValueError(
@@ -232,21 +226,15 @@ def _check_memory(configuration: Mapping[str, Any]) -> None:
         )
 
 
-def _table(metrics: Mapping[str, tuple[float, float]]) -> str:
-    names = {"train": "train", "valid": "validation", "test": "test"}
-    lines = [f"{'':12}{'accuracy':>10}{'loss':>10}"]
-    lines += [f"{names[name]:12}{accuracy:10.4f}{loss:10.4f}" for name, (loss, accuracy) in metrics.items()]
-    return "\n".join(lines)
-
-
 def _fail(error: BaseException, status: int) -> int:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error) or type(error).__name__
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    with suppress(OSError):  # where nobody reads
+        print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return status
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"warning: {message}", file=sys.stderr)
