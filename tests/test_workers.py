@@ -1,0 +1,163 @@
+import gc
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from manual_backprop.workers import Workers
+
+TOO_LONG = 30  # seconds: a deadlock, not a slow machine
+
+
+def blas_threads():
+    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
+def test_every_task_runs_once_and_results_come_in_order(workers, count):
+    ran = []
+
+    def task(number, worker):
+        assert 0 <= worker < workers
+        ran.append(number)
+        return number * number
+
+    assert Workers(workers).run(task, count) == [number * number for number in range(count)]
+    assert sorted(ran) == list(range(count))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_turns_are_taken_in_order_however_long_tasks_last(rng, workers):
+    pool, turns = Workers(workers), []
+    pauses = rng.uniform(0, 0.002, 60)
+
+    def task(number, worker):
+        time.sleep(pauses[number])
+        with pool.turn(number):
+            turns.append(number)
+            time.sleep(0.0001)
+            assert turns[-1] == number  # nobody else was let in
+
+    for _ in range(2):
+        turns.clear()
+        pool.run(task, 60)
+        assert turns == list(range(60))
+
+
+def test_workers_compute_at_the_same_time():
+    meeting = threading.Barrier(3)
+    Workers(3).run(lambda *_: meeting.wait(TOO_LONG), 3)
+
+
+def test_no_two_tasks_have_the_same_worker_at_once():
+    busy = [threading.Lock() for _ in range(3)]
+
+    def task(number, worker):
+        assert busy[worker].acquire(blocking=False)
+        time.sleep(0.0005)
+        busy[worker].release()
+
+    Workers(3).run(task, 60)
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_frees_those_who_wait_for_their_turn(failing):
+    # task 1 waits for the turn of task 0, whichever thread has it, and task 0 never takes it
+    pool, waiting = Workers(2), threading.Event()
+
+    def task(number, worker):
+        if number == 0:
+            assert waiting.wait(TOO_LONG)
+            raise OSError("gone")
+        waiting.set()
+        with pool.turn(number):
+            raise AssertionError("it was not this task's turn")
+
+    with pytest.raises(OSError, match="gone"):
+        pool.run(task, 2 + failing)
+    assert pool.run(lambda number, _: number, 3) == [0, 1, 2]
+
+
+def test_no_task_begins_after_an_error():
+    begun = []
+
+    def task(number, worker):
+        begun.append(number)
+        if number == 3:
+            raise OSError("gone")
+        time.sleep(0.01)
+
+    with pytest.raises(OSError, match="gone"):
+        Workers(2).run(task, 1000)
+    assert len(begun) < 20
+
+
+def test_an_interrupt_ends_the_run_once_all_tasks_have_ended():
+    running = set()
+
+    def task(number, worker):
+        running.add(number)
+        if number == 5:
+            signal.raise_signal(signal.SIGINT)  # the main thread gets it, whichever thread this is
+        time.sleep(0.01)
+        running.remove(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        Workers(2).run(task, 10_000)
+    time.sleep(0.05)
+    assert len(running) <= 1  # the one interrupted between its lines
+
+
+def test_blas_has_one_thread_inside_and_as_many_as_before_outside():
+    before = blas_threads()
+    inside = Workers(2).run(lambda *_: blas_threads(), 4)
+    assert all(threads == [1] * len(before) for threads in inside)
+    assert blas_threads() == before
+
+
+def test_blas_threads_come_back_when_the_last_of_several_runs_ends():
+    before, meeting, first_ended, seen = blas_threads(), threading.Barrier(2), threading.Event(), []
+
+    def long_task(number, worker):
+        meeting.wait(TOO_LONG)
+        assert first_ended.wait(TOO_LONG)
+        seen.append(blas_threads())
+
+    other = threading.Thread(target=lambda: Workers(1).run(long_task, 1))
+    other.start()
+    Workers(1).run(lambda *_: meeting.wait(TOO_LONG), 1)
+    first_ended.set()
+    other.join()
+    assert seen == [[1] * len(before)]
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_as_many_workers_as_blas_would_use(threads):
+    with threadpool_limits(threads, user_api="blas"):
+        assert Workers().count == threads
+        # also from within a run, when BLAS is held to one thread
+        assert Workers(1).run(lambda *_: Workers().count, 1) == [threads]
+
+
+def test_threads_end_with_their_owner():
+    pool = Workers(4)
+    meeting = threading.Barrier(4)
+    pool.run(lambda *_: meeting.wait(TOO_LONG), 4)
+    threads = list(pool._pool._threads)
+    assert len(threads) == 3
+    del pool
+    gc.collect()
+    for thread in threads:
+        thread.join(TOO_LONG)
+        assert not thread.is_alive()
+
+
+def test_overflow_makes_no_warnings_in_any_thread():
+    large = np.full(3, 1e300)
+    for result in Workers(3).run(lambda *_: large * large - large * large, 6):
+        assert np.isnan(result).all()
