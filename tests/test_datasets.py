@@ -134,6 +134,7 @@ def test_a_mapped_file_gives_the_same_rows_as_one_in_memory(tmp_path, rng, monke
     monkeypatch.setattr(reading, "MAPPED_ABOVE", 0)
     mapped = load_dataset(path)
     assert isinstance(mapped.train.images, ShuffledRows)
+    assert type(mapped.train.images[0]) is type(mapped.train.images[:2]) is np.ndarray
     assert type(in_memory.train.images) is np.ndarray
     np.testing.assert_array_equal(images_of(mapped), images_of(in_memory))
     np.testing.assert_array_equal(labels_of(mapped), labels_of(in_memory))

@@ -81,7 +81,10 @@ def test_a_member_that_points_outside_is_refused(tmp_path, files, name):
         read_png_archive(path)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize(
+    "kind",
+    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE],
+)
 def test_a_member_that_is_no_file_is_refused(tmp_path, files, kind):
     path = write_tar_gz(tmp_path / "some.tar.gz", files, member("A/x.png", kind=kind))
     with pytest.raises(DataError, match=r"member A/x.png is neither a folder nor an ordinary file"):

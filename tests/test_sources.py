@@ -16,8 +16,10 @@ def sources(tmp_path, rng):
     images, labels = some_examples(rng)
     files = png_files(images, labels)
     np.savez(tmp_path / "some.npz", images=images, labels=labels)
+    (tmp_path / "SOME.NPZ").write_bytes((tmp_path / "some.npz").read_bytes())
     paths = [
         tmp_path / "some.npz",
+        tmp_path / "SOME.NPZ",
         write_idx_pair(tmp_path / "idx", images, labels),
         write_idx_pair(tmp_path / "gz", images, labels, ending=".gz"),
         tmp_path / "idx",
