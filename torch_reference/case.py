@@ -51,9 +51,19 @@ class Case:
         return difference(self.manual, self.reference)
 
     @cached_property
+    def excess(self) -> Array:
+        """Size of the difference in units of what rounding allows; infinite where it is NaN."""
+        excess = np.asarray(np.abs(self.difference))
+        with np.errstate(all="ignore"):
+            excess /= self.allowed  # never zero: it holds the smallest number of the format
+        if np.isnan(excess.max(initial=0.0)):
+            excess[np.isnan(excess)] = np.inf
+        return excess
+
+    @cached_property
     def wrong(self) -> NDArray[np.bool_]:
         """Where the difference is more than rounding."""
-        return ~(np.abs(self.difference) <= self.allowed)
+        return self.excess > 1
 
     @cached_property
     def nontrivial(self) -> NDArray[np.bool_]:
@@ -63,9 +73,11 @@ class Case:
 
 def difference(manual: Array, reference: Array) -> Array:
     """Return manual - reference; zero where both are the same infinity or both NaN."""
-    same = (manual == reference) | (np.isnan(manual) & np.isnan(reference))
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(same, 0.0, manual - reference)
+        found = np.asarray(manual - reference)
+        if not np.isfinite(found).all():
+            found[(manual == reference) | (np.isnan(manual) & np.isnan(reference))] = 0.0
+    return found
 
 
 def agree(one: Array, other: Array, allowed: Array) -> bool:

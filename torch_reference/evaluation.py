@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_reference.perturbation import RoundingNoise
+from torch_reference.ties import Recorder, TieBreak
 
 Array = NDArray[Any]
 Gradients = dict[str, NDArray[np.float64]]
@@ -66,11 +67,13 @@ class Autograd:
         ----------
         *modes : TorchDispatchMode
             Each sees, and may change, every operation of the forward and the backward pass; the last one first.
+            Ties belong to the forward pass alone: the backward pass follows it.
         native : bool
             Evaluate each input in its own precision instead of `dtype`.
         """
         loss, leaves = self._loss(modes, native)
-        with _quiet(self.dtype), _stacked(modes):
+        backward = tuple(mode for mode in modes if not isinstance(mode, Recorder | TieBreak))
+        with _quiet(self.dtype), _stacked(backward):
             found = torch.autograd.grad(loss, [leaves[name] for name in self.wanted], allow_unused=True)
         return {
             name: np.zeros(leaves[name].shape) if gradient is None else gradient.detach().double().numpy()
@@ -93,7 +96,7 @@ class Autograd:
         tensors = {name: _tensor(value, None if native else self.dtype) for name, value in self.inputs.items()}
         for mode in modes:
             if isinstance(mode, RoundingNoise):
-                tensors = {name: mode.jitter(value) for name, value in tensors.items()}
+                mode.inputs = {value.untyped_storage().data_ptr() for value in tensors.values()}
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
         with _quiet(self.dtype), torch.random.fork_rng(devices=[]), _stacked(modes):
             torch.manual_seed(self.seed)

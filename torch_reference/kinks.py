@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_reference.case import Case, weigh
-from torch_reference.decisions import Tie, TieBreak
 from torch_reference.evaluation import Gradients
 from torch_reference.rounding import Rounding
+from torch_reference.ties import Tie, TieBreak
 
-SINGLE = 64  # so many ties at most are mixed
+SINGLE = 128  # so many ties at most are mixed
+TURNS = 12  # a multiple of 2, 3 and 4: the sizes of contests that are shared evenly
 BUDGET = 400  # evaluations of the reference to find the ties that matter
+MIXING = 4.0  # roundings of a share: the division by the number of rivals, the product, the sum
 SWEEPS = 500  # of coordinate descent
 
 Array = NDArray[np.float64]
@@ -55,18 +57,19 @@ class Kinks:
     def __init__(self, rounding: Rounding, ties: list[Tie], wrong: Mapping[str, NDArray[np.bool_]], seed: int) -> None:
         self.autograd = rounding.autograd
         self.base = rounding.reference
+        self.epsilon = rounding.epsilon
         self.wrong = wrong
         self.allowed = {name: rounding.allowed(name) for name in wrong}
-        sides: dict[tuple[int, int], list[Tie]] = {}
-        for tie in ties:
-            sides.setdefault((tie.operation, tie.side), []).append(tie)
         self.uniform = []
-        for group in sides.values():
+        for group in _one_sided(ties):
             limit, allowed = rounding.with_ties(group)
             self.uniform.append(limit)
             self.allowed = {name: np.maximum(value, allowed[name]) for name, value in self.allowed.items()}
+        turns = [self.autograd.gradients(TieBreak(group)) for group in _turns(ties)]
+        if turns:
+            self.uniform += [turns[0], {name: np.mean([turn[name] for turn in turns], axis=0) for name in wrong}]
         order = np.random.default_rng(seed).permutation(len(ties))
-        self.single = self._single([ties[number] for number in order])
+        self.single = self._single([ties[number] for number in order]) if self._can_explain() else []
 
     def explains(self, name: str, manual: Array) -> bool:
         """Say whether a gradient is a mixture of the limits, to rounding."""
@@ -76,7 +79,11 @@ class Kinks:
         for limits in (self.single, self.uniform):
             steps = [np.where(finite & np.isfinite(limit[name]), limit[name] - base, 0.0) for limit in limits]
             steps = [step for step in steps if (np.abs(step) > allowed).any()]
-            if steps and (np.abs(residual - _mixture(steps, residual, allowed)) <= 2 * allowed).all():
+            if not steps:
+                continue
+            mixing = MIXING * self.epsilon * (np.abs(base) + np.max(np.abs(steps), axis=0))
+            mixed = np.where(finite, mixing, 0.0) + 2 * allowed
+            if (np.abs(residual - _mixture(steps, residual, mixed)) <= mixed).all():
                 return True
         return False
 
@@ -104,6 +111,14 @@ class Kinks:
         steps = [np.abs(limit[name] - self.base[name]) for limit in self.single + self.uniform]
         return any((step[wrong] > self.allowed[name][wrong]).any() for step in steps if step.shape == wrong.shape)
 
+    def _can_explain(self) -> bool:
+        """Say whether all wrong entries of some gradient change where ties go to one side."""
+        for name, wrong in self.wrong.items():
+            changed = [np.abs(limit[name] - self.base[name]) > self.allowed[name] for limit in self.uniform]
+            if changed and not (wrong & ~np.logical_or.reduce(changed)).any():
+                return True
+        return False
+
     def _single(self, ties: list[Tie]) -> list[Gradients]:
         """Halve groups of ties until those that matter stand alone."""
         groups = [ties[start::SINGLE] for start in range(min(SINGLE, len(ties)))]
@@ -129,6 +144,23 @@ class Kinks:
             for limit in limits
             for name, wrong in self.wrong.items()
         )
+
+
+def _one_sided(ties: list[Tie]) -> list[list[Tie]]:
+    """Group the ties of each decision by side."""
+    groups: dict[tuple[int, int], list[Tie]] = {}
+    for tie in ties:
+        groups.setdefault((tie.decision, tie.side), []).append(tie)
+    return list(groups.values())
+
+
+def _turns(ties: list[Tie]) -> list[list[Tie]]:
+    """Let the entries of each contest win in turn; the mean over all turns shares the gradient evenly between them."""
+    contests: dict[tuple[int, int], list[Tie]] = {}
+    for tie in ties:
+        if tie.contest >= 0:
+            contests.setdefault((tie.decision, tie.contest), []).append(tie)
+    return [[rivals[turn % len(rivals)] for rivals in contests.values()] for turn in range(TURNS if contests else 0)]
 
 
 def _mixture(steps: list[Array], residual: Array, allowed: Array) -> Array:

@@ -13,10 +13,14 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from torch_reference.decisions import decisions
+from torch_reference.decisions import outcomes
 
 CONTRACTIONS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}  # where the first factor is
-CONVOLUTIONS = {"convolution": (0, 1), "convolution_backward": (0, 1, 2)}
+SOLVERS = {
+    "_linalg_solve_ex", "linalg_lu_factor_ex", "linalg_lu", "linalg_lu_solve", "linalg_solve_triangular", "linalg_inv_ex",
+    "linalg_cholesky_ex", "cholesky_solve", "cholesky_inverse", "_linalg_det", "_linalg_slogdet", "_linalg_eigh",
+    "_linalg_svd", "linalg_qr", "linalg_lstsq", "triangular_solve",
+}  # fmt: skip
 # These choose among their operands' values or move them, and so do not round.
 SELECTIONS = set(
     "relu relu_ clone copy_ detach abs neg sign sgn where gather index index_select take cat stack amax amin max min "
@@ -55,6 +59,8 @@ class RoundingNoise(TorchDispatchMode):
         Relative size of the noise.
     seed : int
         Seed of the hash.
+    finite : bool
+        Whether the computation meets no infinity or NaN; saves looking for them.
 
     Attributes
     ----------
@@ -62,44 +68,81 @@ class RoundingNoise(TorchDispatchMode):
         Checksum of all decisions that the computation took (which side of zero, which one is the largest).
     coarsest : float
         Machine epsilon of the lowest precision seen.
+    finite : bool
+        Whether no result was infinite or NaN, found out where the amplitude is zero.
+    inputs : set of int
+        Addresses of the inputs. Only sums get them without noise of their own.
     """
 
-    def __init__(self, amplitude: float, seed: int) -> None:
+    def __init__(self, amplitude: float, seed: int, finite: bool = False) -> None:
         super().__init__()
         self.amplitude = amplitude
+        self.finite = finite
+        self.inputs: set[int] = set()
         self.multiplier = int(np.random.default_rng(seed).integers(2**63)) * 2 + 1
         self.decisions = 0
         self.coarsest = 0.0
 
     def jitter(self, tensor: torch.Tensor, terms: float = 1.0, scale: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the tensor with noise; relative to itself, or to `scale`."""
+        """Return the tensor with noise of size amplitude * sqrt(terms), relative to itself or to `scale`."""
         if tensor.dtype not in BITS or self.amplitude == 0:
             return tensor
+        return self._with(self._noise(tensor), tensor, terms, tensor if scale is None else scale)
+
+    def _partial_sums(self, tensor: torch.Tensor, axes: tuple[int, ...], terms: float) -> torch.Tensor:
+        """Return an operand with the noise of the partial sums over some of its axes.
+
+        The noise of a term depends on its place in the sum too, so that equal terms round differently, but equal rows do
+        not.
+        """
+        if tensor.dtype not in BITS or self.amplitude == 0 or not tensor.dim():
+            return tensor
+        shape = [size if axis in axes else 1 for axis, size in enumerate(tensor.shape)]
+        places = torch.arange(math.prod(shape), dtype=BITS[tensor.dtype]).reshape(shape)
+        return self._with(self._noise(tensor, places), tensor, terms / 2, tensor)
+
+    def _by_row(self, product: torch.Tensor, terms: float) -> torch.Tensor:
+        """Give each row of a product of matrices a common noise, in place: one pass over what may be large."""
+        if product.dtype not in BITS or self.amplitude == 0 or not product.numel():
+            return product
+        first = product[..., :1] if product.dim() else product
+        size = self.amplitude * math.sqrt(terms) * 2.0 ** (1 - torch.finfo(product.dtype).bits)
+        return product.mul_(self._noise(first).mul_(size).add_(1.0))
+
+    def _with(self, noise: torch.Tensor, tensor: torch.Tensor, terms: float, scale: torch.Tensor) -> torch.Tensor:
+        """Return tensor + amplitude * sqrt(terms) * noise * scale; infinities stay."""
+        size = self.amplitude * math.sqrt(terms) * 2.0 ** (1 - torch.finfo(tensor.dtype).bits)
+        result = torch.addcmul(tensor, noise, scale, value=size)
+        return result if self.finite else torch.where(torch.isfinite(tensor), result, tensor)
+
+    def _noise(self, tensor: torch.Tensor, places: torch.Tensor | None = None) -> torch.Tensor:
+        """Return a hash of the values: integers that fill the width of the dtype evenly, as floating numbers."""
         integers = BITS[tensor.dtype]
         width = torch.iinfo(integers).bits
-        mantissa = round(-math.log2(torch.finfo(tensor.dtype).eps))
         multiplier = (self.multiplier >> (64 - width)) | 1
-        bits = tensor.contiguous().view(integers) * (multiplier - 2**width if multiplier >> (width - 1) else multiplier)
-        noise = bits.bitwise_right_shift_(width - mantissa).to(tensor.dtype)
-        noise.mul_(self.amplitude * math.sqrt(terms) * 2.0 ** (1 - mantissa))
-        return noise.add_(1.0).mul_(tensor) if scale is None else noise.mul_(scale).add_(tensor)
+        multiplier -= 2**width if multiplier >> (width - 1) else 0
+        odd: Any = multiplier if places is None else 2 * (places * multiplier) + 1
+        return (tensor.contiguous().view(integers) * odd).to(tensor.dtype)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one operation with noise."""
         name = func._schema.name.removeprefix("aten::")
-        terms, places = partial_sums(name, args)
+        terms, place, axes = partial_sums(name, args)
         noisy = list(args)
-        for place in places:
-            noisy[place] = self.jitter(args[place], terms / (2 * len(places)))
+        if axes:
+            noisy[place] = self._partial_sums(args[place], axes, terms)
+        elif self.amplitude and name not in SELECTIONS and not any(returned.alias_info for returned in func._schema.returns):
+            noisy = [self.jitter(operand) if self._is_input(operand) else operand for operand in args]
         result = func(*noisy, **(kwargs or {}))
         results = result if isinstance(result, tuple) else (result,)
-        for decision in decisions(name, args, results):
+        for decision in outcomes(name, args, results):
             self.decisions = zlib.crc32(decision.numpy().tobytes(), self.decisions)
         for tensor in results:
-            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dim():
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dim() and not self.amplitude:
                 self.coarsest = max(self.coarsest, torch.finfo(tensor.dtype).eps)
+                self.finite = self.finite and bool(torch.isfinite(tensor.sum()))
         if name in SELECTIONS or len(results) != len(func._schema.returns):
             return result
         scale = args[0] if name in ACTIVATIONS else None
@@ -109,12 +152,15 @@ class RoundingNoise(TorchDispatchMode):
         )
         return results if isinstance(result, tuple) else results[0]
 
+    def _is_input(self, operand: Any) -> bool:
+        return isinstance(operand, torch.Tensor) and operand.untyped_storage().data_ptr() in self.inputs
+
     def _rounded(self, result: Any, alias: Any, terms: float, scale: torch.Tensor | None) -> Any:
         """Return a result with noise: a fresh tensor, the one written to, or (a view) nothing new."""
         if not isinstance(result, torch.Tensor) or result.dtype not in BITS:
             return result
         if alias is None:
-            return self.jitter(result, terms, scale)
+            return self._by_row(result, terms) if terms > 1 else self.jitter(result, terms, scale)
         if alias.is_write:
             result.copy_(self.jitter(result))
         return result
@@ -162,17 +208,29 @@ def _summed(args: tuple[Any, ...]) -> list[int]:
     return [dim % max(1, args[0].dim()) for dim in dims]
 
 
-def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float, tuple[int, ...]]:
-    """Return how many terms an operation adds up for each entry of its result, and which operands they come from."""
+def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float, int, tuple[int, ...]]:
+    """Say how many terms an operation adds up for each entry of its result, over which axes of which operand.
+
+    Of two operands the smaller one is named.
+    """
     if name in CONTRACTIONS:
         first = CONTRACTIONS[name]
-        return args[first].shape[-1], (first, first + 1)
-    if name in CONVOLUTIONS:
-        places = CONVOLUTIONS[name]
-        weight, largest = args[places[-1]], max(args[place].numel() for place in places[::2])
-        return (weight.numel() if len(places) == 2 else largest) / max(1, weight.shape[0]), places
+        left, right = args[first], args[first + 1]
+        terms = left.shape[-1]
+        if left.numel() <= right.numel():
+            return terms, first, (left.dim() - 1,)
+        return terms, first + 1, (max(0, right.dim() - 2),)
+    if name == "convolution":
+        return args[1].numel() / max(1, args[1].shape[0]), 1, tuple(range(1, args[1].dim()))
+    if name == "convolution_backward":
+        grad, _, weight = args[:3]
+        spatial = tuple(axis for axis in range(grad.dim()))
+        return max(grad.numel() / max(1, grad.shape[1]), weight.numel() / max(1, weight.shape[1])), 0, spatial
     if name in {"sum", "mean"}:
-        return math.prod(args[0].shape[dim] for dim in _summed(args)), (0,)
+        axes = tuple(_summed(args))
+        return math.prod(args[0].shape[axis] for axis in axes), 0, axes
+    if name in SOLVERS:  # elimination adds up n products for each entry, of numbers that may have grown
+        return 4.0 * args[0].shape[-1], 0, (args[0].dim() - 2, args[0].dim() - 1)
     if name == "embedding_dense_backward":
-        return max(1.0, args[1].numel() / max(1, args[2])), (0,)
-    return 1.0, ()
+        return max(1.0, args[1].numel() / max(1, args[2])), 0, tuple(range(args[0].dim() - 1))
+    return 1.0, 0, ()

@@ -6,24 +6,28 @@ rounding causes there: large for sums that nearly cancel and for ill-conditioned
 gradients may differ by `FACTOR * s`, by the rounding of the result itself, and by what the format cannot represent.
 """
 
+import math
+from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import numpy as np
 
 from torch_reference.case import Array
-from torch_reference.decisions import Recorder, Tie, TieBreak, ties
 from torch_reference.evaluation import Autograd, Gradients
 from torch_reference.perturbation import NaiveSums, RoundingNoise
+from torch_reference.ties import Recorder, Tie, TieBreak, find_ties
 
 # Errors of correct gradients, in units of the scatter: 0.5 in the mean square, below 4 in any entry with a well measured s
-# (docs/crosscheck.md has the histogram). They are sums of many roundings, so seven is far out in a Gaussian tail.
+# (docs/crosscheck.md has the histogram). They are sums of many roundings, so six is far out in a Gaussian tail.
 EPSILON = float(np.finfo(np.float64).eps)
-FACTOR = 7.0
-# A plain check draws four times, one that finds a disagreement twenty more times.
-FEW, MANY = 4, 20
-# With four draws one scatter in 10,000 comes out ten times too small by chance. It is raised to a quarter of that of its
-# row and column, but never more than eightfold, so that small entries beside large ones keep a small allowance.
-POOLED, RAISED = 0.25, 8.0
+FACTOR = 6.0
+GAUSSIAN = 1.25  # standard deviation over mean absolute deviation; the mean of absolute values cannot underflow
+# A plain check draws three times, one that finds a disagreement five and then sixteen more times.
+FEW, MORE = 3, (5, 16)
+# With three draws one scatter in 500 comes out ten times too small by chance. It is raised to half of that of its row and
+# column, but never more than 32-fold, so that small entries beside large ones keep a small allowance.
+POOLED, RAISED = 0.5, 32.0
 # Noise for inputs of lower precision than the evaluation: so small that the response is linear and no decision flips.
 LINEAR = 2.0**-36
 # Noise where the evaluation has no spare digits: eight units in the last place, so that its own rounding is a small part.
@@ -57,58 +61,71 @@ class Rounding:
         self.autograd = autograd
         self._seeds = count(seed * 1000 + 1)
         self.reference, watch = self._plain()
-        self._decisions = watch.decisions
+        self._decisions, self._finite = watch.decisions, watch.finite
         evaluated = watch.coarsest or EPSILON
         self.epsilon = max(float(np.finfo(autograd.native).eps), evaluated, EPSILON)
         self.amplitude = LINEAR if evaluated < self.epsilon else ULPS * evaluated
-        self._square = {name: np.zeros(value.shape) for name, value in self.reference.items()}
+        self._factor = FACTOR if evaluated < self.epsilon else FACTOR * math.sqrt(2)  # both sides round, or only one
+        self._moved = {name: np.zeros(value.shape) for name, value in self.reference.items()}
         self._draws = 0
-        self._extra = {name: np.zeros(value.shape) for name, value in self.reference.items()}
+        self._extra: Gradients = {}
         self.draw(FEW)
 
     def _plain(self) -> tuple[Gradients, RoundingNoise]:
-        watch = RoundingNoise(0.0, 0)
+        watch = RoundingNoise(0.0, 0, finite=True)
         if self.autograd.native != np.float64:
             try:
                 return self.autograd.gradients(watch), watch
             except (RuntimeError, TypeError):  # it holds tensors of a lower precision: two precisions do not multiply
                 self.autograd.stay_native()
-                watch = RoundingNoise(0.0, 0)
+                watch = RoundingNoise(0.0, 0, finite=True)
         return self.autograd.gradients(watch), watch
 
     def draw(self, number: int) -> None:
         """Evaluate the reference with noise, and add to the scatter what does not come of a decision that flipped."""
         flipped = []
         for _ in range(number):
-            noise = RoundingNoise(self.amplitude, next(self._seeds))
-            gradients = self.autograd.gradients(noise)
-            square = {name: (gradients[name] - self.reference[name]) ** 2 for name in gradients}
+            noise = RoundingNoise(self.amplitude, next(self._seeds), self._finite)
+            moved = self._distance(self.autograd.gradients(noise))
             if noise.decisions == self._decisions:
-                self._add(square)
+                self._add(moved)
             else:
-                flipped.append(square)
-        for square in [] if self._draws else flipped[:1]:
-            smallest = {name: np.minimum.reduce([other[name] for other in flipped]) for name in square}
-            self._add(smallest)
+                flipped.append(moved)
+        if not self._draws:  # every draw took some decision the other way: what they agree on is no flip
+            self._add({name: np.minimum.reduce([moved[name] for moved in flipped]) for name in self.reference})
 
-    def _add(self, square: Gradients) -> None:
-        for name, value in square.items():
-            self._square[name] += np.nan_to_num(value, nan=0.0)
+    def _distance(self, gradients: Gradients) -> Gradients:
+        """Return how far each entry is from the reference; nothing where that is not finite."""
+        with np.errstate(all="ignore"):
+            for name, value in gradients.items():
+                np.abs(np.subtract(value, self.reference[name], out=value), out=value)
+                if not self._finite:
+                    value[~np.isfinite(value)] = 0.0
+        return gradients
+
+    def _add(self, moved: Gradients) -> None:
+        for name, value in moved.items():
+            self._moved[name] += value
         self._draws += 1
 
-    def look_closer(self) -> None:
-        """Draw many times more, and see what naive sums and the inputs' own precision do to the gradient."""
-        self.draw(MANY)
-        for mode in (NaiveSums(), None):
+    def closer_looks(self) -> Iterator[None]:
+        """Measure more and more; stop as soon as no disagreement is left.
+
+        First the scatter, with more draws. Then what naive sums and what the inputs' own precision do to the gradient.
+        """
+        for number in MORE:
+            self.draw(number)
+            yield
+        for modes in ((NaiveSums(),), ()):
             watch = RoundingNoise(0.0, 0)
             try:
-                gradients = self.autograd.gradients(*[m for m in (mode, watch) if m], native=True)
-            except (RuntimeError, TypeError):
+                gradients = self.autograd.gradients(*modes, watch, native=True)
+            except (RuntimeError, TypeError):  # the loss cannot be computed in the inputs' own precision
                 continue
             if watch.decisions == self._decisions:
-                for name, value in gradients.items():
-                    difference = np.nan_to_num(np.abs(value - self.reference[name]), nan=0.0)
-                    self._extra[name] = np.maximum(self._extra[name], difference)
+                for name, moved in self._distance(gradients).items():
+                    self._extra[name] = np.maximum(self._extra.get(name, 0.0), moved)
+        yield
 
     def allowed(self, name: str, epsilon: float | None = None) -> Array:
         """Return the largest difference that rounding explains, for each entry of a gradient.
@@ -120,32 +137,40 @@ class Rounding:
         epsilon : float, optional
             Machine epsilon of another precision than the inputs'.
         """
-        square = self._square[name] / max(1, self._draws)
-        return self._bound(square, self.reference[name], epsilon or self.epsilon) + ORDERS * self._extra[name]
+        bound = self._bound(self._moved[name] / self._draws, self.reference[name], epsilon or self.epsilon)
+        if name in self._extra:
+            bound += ORDERS * self._extra[name]
+        return bound
 
-    def _bound(self, square: Array, value: Array, epsilon: float) -> Array:
+    def _bound(self, moved: Array, value: Array, epsilon: float) -> Array:
+        """Return the allowance for entries that moved so much under noise. Large arrays: few passes, in place."""
+        bound = _raised(moved)
         with np.errstate(all="ignore"):
-            scatter = _raised(np.sqrt(square)) / self.amplitude * (epsilon / 2)
-            return FACTOR * scatter + FINAL * epsilon / 2 * np.abs(value) + FINAL * _spacing(epsilon)
+            bound *= self._factor * GAUSSIAN / self.amplitude * epsilon / 2
+            rounded = np.abs(value)
+            rounded *= FINAL * epsilon / 2
+            bound += rounded
+            bound += FINAL * _spacing(epsilon)
+        return bound
 
     def with_ties(self, ties: list[Tie]) -> tuple[Gradients, Gradients]:
         """Return the gradients where ties go the other way, and the largest differences from them that rounding explains."""
         limit = self.autograd.gradients(TieBreak(ties))
-        square = {name: np.zeros(value.shape) for name, value in limit.items()}
+        moved = {name: np.zeros(value.shape) for name, value in limit.items()}
         for _ in range(FEW):
             noisy = self.autograd.gradients(RoundingNoise(self.amplitude, next(self._seeds)), TieBreak(ties))
             for name, value in noisy.items():
-                square[name] += np.nan_to_num((value - limit[name]) ** 2, nan=0.0) / FEW
-        return limit, {name: self._bound(value, limit[name], self.epsilon) for name, value in square.items()}
+                moved[name] += np.nan_to_num(np.abs(value - limit[name]), nan=0.0) / FEW
+        return limit, {name: self._bound(value, limit[name], self.epsilon) for name, value in moved.items()}
 
     def ties(self) -> list[Tie]:
         """Return the decisions of the reference that rounding could have taken the other way."""
-        records = []
-        for amplitude in (0.0, *[self.amplitude] * FEW):
-            recorder = Recorder()
+        recorders = [Recorder() for _ in range(1 + FEW)]
+        for number, recorder in enumerate(recorders):
+            amplitude = self.amplitude if number else 0.0
             self.autograd.gradients(recorder, RoundingNoise(amplitude, next(self._seeds)))
-            records.append(recorder.decisions)
-        return ties(records[0], records[1:], FACTOR * self.epsilon / 2 / self.amplitude)
+        noisy = [recorder.decisions for recorder in recorders[1:]]
+        return find_ties(recorders[0], noisy, self._factor * GAUSSIAN * self.epsilon / 2 / self.amplitude)
 
 
 def _spacing(epsilon: float) -> float:
@@ -158,9 +183,11 @@ def _spacing(epsilon: float) -> float:
 def _raised(scatter: Array) -> Array:
     """Raise scatters that are small by chance towards those of their row and column."""
     if scatter.size < 2:
-        return scatter
-    pooled = np.inf
+        return scatter.copy()
+    pooled: Any = np.inf
     for axis in range(scatter.ndim):
         others = tuple(other for other in range(scatter.ndim) if other != axis)
-        pooled = np.minimum(pooled, np.sqrt(np.mean(scatter**2, axis=others, keepdims=True)))
-    return np.maximum(scatter, np.minimum(POOLED * pooled, RAISED * scatter))
+        pooled = np.minimum(pooled, POOLED * np.mean(scatter, axis=others, keepdims=True))
+    raised = RAISED * scatter
+    np.minimum(raised, pooled, out=raised)
+    return np.maximum(raised, scatter, out=raised)
