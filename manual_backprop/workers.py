@@ -14,39 +14,9 @@ from threadpoolctl import ThreadpoolController
 T = TypeVar("T")
 
 
-class _OneBlasThread:
-    """While anyone is inside, BLAS computes with one thread; after the last one has left, with as many as before.
-
-    The setting belongs to the process, not to a thread, so its users are counted.
-    """
-
-    def __init__(self) -> None:
-        self._blas = ThreadpoolController().select(user_api="blas")
-        self._lock = threading.Lock()
-        self._users = 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._limit = self._blas.limit(limits=1)
-                self._limit.__enter__()
-            self._users += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._limit.__exit__(*error)
-
-    def usual_threads(self) -> int:
-        """Return how many threads BLAS uses while nobody is inside."""
-        with self._lock:
-            if self._users > 0:
-                return int(self._limit.get_original_num_threads()["blas"] or 1)
-            return max((library["num_threads"] for library in self._blas.info()), default=os.cpu_count() or 1)
-
-
-_one_blas_thread = _OneBlasThread()
+_blas = ThreadpoolController().select(user_api="blas")
+# The number of BLAS threads is a setting of the whole process, so one run at a time changes it and puts it back.
+_one_run = threading.Lock()
 
 
 class _Stopped(Exception):  # noqa: N818 (no error of its own: another task's error ends this one)
@@ -58,7 +28,7 @@ class Workers:
 
     NumPy lets go of the interpreter's lock while it computes, so threads are enough to keep all cores busy, also in
     the functions that NumPy itself computes on one core. The threads are started when first needed and end with this
-    object. One call of ``run`` at a time.
+    object.
 
     Parameters
     ----------
@@ -68,7 +38,7 @@ class Workers:
     """
 
     def __init__(self, count: int | None = None) -> None:
-        self.count = _one_blas_thread.usual_threads() if count is None else count
+        self.count = _usual_threads() if count is None else count
         self._pool: ThreadPoolExecutor | None = None
         self._turn = threading.Condition()
         self._turns_taken = 0
@@ -79,17 +49,17 @@ class Workers:
         """Call ``task(number, worker)`` for every number below ``count``, begun in that order; return what they return.
 
         ``worker``, below ``self.count``, tells the task whose memory it may use. If a task fails, no other is begun,
-        and the error is raised once all have ended.
+        and the error is raised once all have ended. Runs asked for by several threads take place one after the other.
         """
-        self._numbers = deque(range(count))
-        self._turns_taken = 0
-        self._stopped = False
         results: dict[int, T] = {}
         others: list[Future[None]] = []
-        with _one_blas_thread:
+        with _one_run, _blas.limit(limits=1):
+            self._numbers = deque(range(count))
+            self._turns_taken = 0
+            self._stopped = False
             try:
                 others += (
-                    self._threads().submit(self._work, task, worker, results)
+                    self._threads().submit(self._help, task, worker, results)
                     for worker in range(1, min(self.count, count))
                 )
                 self._work(task, 0, results)
@@ -119,6 +89,10 @@ class Workers:
             self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix="backprop")
         return self._pool
 
+    def _help(self, task: Callable[[int, int], T], worker: int, results: dict[int, T]) -> None:
+        with _blas.limit(limits=1):  # where BLAS is built on OpenMP, each thread has a setting of its own
+            self._work(task, worker, results)
+
     def _work(self, task: Callable[[int, int], T], worker: int, results: dict[int, T]) -> None:
         try:
             # a diverging network shows in its loss; warnings from threads would only repeat it
@@ -140,3 +114,8 @@ class Workers:
         with self._turn:
             self._stopped = True
             self._turn.notify_all()
+
+
+def _usual_threads() -> int:
+    with _one_run:
+        return max((library["num_threads"] for library in _blas.info()), default=os.cpu_count() or 1)

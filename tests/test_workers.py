@@ -113,26 +113,32 @@ def test_an_interrupt_ends_the_run_once_all_tasks_have_ended():
 
 
 def test_blas_has_one_thread_inside_and_as_many_as_before_outside():
-    before = blas_threads()
-    inside = Workers(2).run(lambda *_: blas_threads(), 4)
-    assert all(threads == [1] * len(before) for threads in inside)
-    assert blas_threads() == before
+    before, meeting = blas_threads(), threading.Barrier(3)
+
+    def task(*_):
+        meeting.wait(TOO_LONG)  # so that each of the three threads looks
+        return blas_threads()
+
+    for _ in range(2):
+        assert Workers(3).run(task, 3) == [[1] * len(before)] * 3
+        assert blas_threads() == before
 
 
-def test_blas_threads_come_back_when_the_last_of_several_runs_ends():
-    before, meeting, first_ended, seen = blas_threads(), threading.Barrier(2), threading.Event(), []
+def test_runs_of_several_threads_do_not_overlap_and_each_has_one_blas_thread():
+    before, running, seen = blas_threads(), threading.Lock(), []
 
-    def long_task(number, worker):
-        meeting.wait(TOO_LONG)
-        assert first_ended.wait(TOO_LONG)
+    def task(*_):
+        assert running.acquire(blocking=False)
+        time.sleep(0.001)
         seen.append(blas_threads())
+        running.release()
 
-    other = threading.Thread(target=lambda: Workers(1).run(long_task, 1))
-    other.start()
-    Workers(1).run(lambda *_: meeting.wait(TOO_LONG), 1)
-    first_ended.set()
-    other.join()
-    assert seen == [[1] * len(before)]
+    users = [threading.Thread(target=lambda: [Workers(1).run(task, 3) for _ in range(5)]) for _ in range(3)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert seen == [[1] * len(before)] * 45
     assert blas_threads() == before
 
 
@@ -140,8 +146,21 @@ def test_blas_threads_come_back_when_the_last_of_several_runs_ends():
 def test_as_many_workers_as_blas_would_use(threads):
     with threadpool_limits(threads, user_api="blas"):
         assert Workers().count == threads
-        # also from within a run, when BLAS is held to one thread
-        assert Workers(1).run(lambda *_: Workers().count, 1) == [threads]
+
+
+def test_number_of_workers_is_not_that_of_a_run_in_progress():
+    running = threading.Event()
+    expected = Workers().count
+
+    def task(*_):
+        running.set()
+        time.sleep(0.1)
+
+    user = threading.Thread(target=lambda: Workers(1).run(task, 1))
+    user.start()
+    running.wait(TOO_LONG)
+    assert Workers().count == expected
+    user.join()
 
 
 def test_threads_end_with_their_owner():
