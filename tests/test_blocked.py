@@ -197,13 +197,13 @@ def test_first_call_takes_memory_for_blocks_only(rng):
     def peak(count):
         mlp, train = pixel_problem(rng, (50, 20, 10), count)
         tracemalloc.start()
-        BlockedBackprop(mlp, workers=2).backprop(train)
+        BlockedBackprop(mlp, workers=1).backprop(train)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return peak
 
-    # 28,000 images are 1.4 MB as uint8, 5.6 MB as floats; the buffers of two workers may meet or not, up to 128 KiB
-    assert abs(peak(32_000) - peak(4000)) < 200_000
+    # 28,000 images are 1.4 MB as uint8, 5.6 MB as floats; what may differ are results of 16 more blocks
+    assert abs(peak(32_000) - peak(4000)) < 50_000
 
 
 class FailingImages:
