@@ -16,6 +16,13 @@ def blas_threads():
     return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
+@pytest.fixture
+def two_blas_threads():
+    """Without this, a run on one core, or under OMP_NUM_THREADS=1, would prove nothing."""
+    with threadpool_limits(2, user_api="blas"):
+        yield
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3, 8])
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 100])
 def test_every_task_runs_once_and_results_come_in_order(workers, count):
@@ -112,15 +119,17 @@ def test_an_interrupt_ends_the_run_once_all_tasks_have_ended():
     assert len(running) <= 1  # the one interrupted between its lines
 
 
+@pytest.mark.usefixtures("two_blas_threads")
 def test_blas_has_one_thread_inside_and_as_many_as_before_outside():
-    before, meeting = blas_threads(), threading.Barrier(3)
+    before = blas_threads()
 
     def task(*_):
-        meeting.wait(TOO_LONG)  # so that each of the three threads looks
+        meeting.wait(TOO_LONG)  # so that every thread looks
         return blas_threads()
 
-    for _ in range(2):
-        assert Workers(3).run(task, 3) == [[1] * len(before)] * 3
+    for workers in (1, 3):
+        meeting = threading.Barrier(workers)
+        assert Workers(workers).run(task, workers) == [[1] * len(before)] * workers
         assert blas_threads() == before
 
 
