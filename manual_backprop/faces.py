@@ -68,7 +68,7 @@ def read_face(data: bytes, alphabet: str = LATIN) -> Face:
         Of no particular kind, for the libraries promise none, if the file is damaged or lacks a letter.
     """
     # FreeType looks up one character at a time, where fontTools would write out the whole table, and a broken one can
-    # claim four thousand million. For the same reason glyphs get numbers for names: fontTools asks that table for them.
+    # claim thousands of millions. Hence also numbers for the glyphs' names, which fontTools would take from that table.
     characters = FT2Font(BytesIO(data))
     font = TTFont(BytesIO(data), fontNumber=0, lazy=True)
     if "glyf" in font:

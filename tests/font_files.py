@@ -49,14 +49,16 @@ def saved(font: TTFont) -> bytes:
     return file.getvalue()
 
 
-def with_every_character(data: bytes) -> bytes:
-    """The font with a character table that gives glyph 1 and those after it to A and every character after A."""
+def with_characters(data: bytes, *tables: list[tuple[int, int, int]]) -> bytes:
+    """The font with other character tables, each of groups (first character, last character, first glyph)."""
     font = TTFont(io.BytesIO(data))
-    groups = [(65, 74, 1), (75, 2**32 - 1, 1)]
-    subtable = struct.pack(">HHIII", 12, 0, 16 + 12 * len(groups), 0, len(groups))
-    subtable += b"".join(struct.pack(">III", *group) for group in groups)
+    records, content = b"", b""
+    for platform, groups in zip((0, 3)[-len(tables) :], tables, strict=True):  # Unicode's and Windows' own
+        records += struct.pack(">HHI", platform, 10, 4 + 8 * len(tables) + len(content))
+        content += struct.pack(">HHIII", 12, 0, 16 + 12 * len(groups), 0, len(groups))
+        content += b"".join(struct.pack(">III", *group) for group in groups)
     font["cmap"] = newTable("cmap")
-    font["cmap"].compile = lambda _: struct.pack(">HHHHI", 0, 1, 3, 10, 12) + subtable
+    font["cmap"].compile = lambda _: struct.pack(">HH", 0, len(tables)) + records + content
     return saved(font)
 
 

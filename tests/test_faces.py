@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from font_files import LETTERS, font_bytes, polygon, with_every_character
+from font_files import LETTERS, font_bytes, polygon, with_characters
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,8 +65,14 @@ def test_an_empty_letter_is_refused():
         read_face(font_bytes(lambda pen, letter: slope(pen, letter) if letter != "C" else None))
 
 
-def test_a_table_that_claims_every_character_is_not_written_out():
-    assert len(read_face(with_every_character(font_bytes(slope)))) == 10  # else it takes 100 GB
+def test_tables_of_thousands_of_millions_of_characters_are_not_written_out():
+    font = font_bytes(slope)
+    everything = [(65, 74, 1), (75, 2**32 - 1, 1)]
+    again_and_again = [(0, 0x10FFFF, 1)] * 3000
+    assert len(read_face(with_characters(font, everything))) == 10
+    assert len(read_face(with_characters(font, again_and_again, everything))) == 10
+    with pytest.raises(ValueError, match="no letter A"):
+        read_face(with_characters(font, again_and_again))
 
 
 def test_glyphs_nested_ten_to_the_ninth_times_are_refused():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from manual_backprop import MLP, glyphs, load_dataset, train
 from manual_backprop.faces import default_faces
 from manual_backprop.glyphs import load_glyphs, render_glyphs
+from manual_backprop.letters import fill, letter_of
 from manual_backprop.reading import DataError
 
 FONTS = Path(mpl.get_data_path(), "fonts", "ttf")
@@ -67,6 +68,22 @@ def test_types_and_balance(letters):
     assert (images.dtype, images.shape) == (np.uint8, (4000, 28, 28))
     assert (labels.dtype, labels.shape) == (np.int64, (4000,))
     assert np.bincount(labels).tolist() == [400] * 10
+
+
+def test_the_labels_name_the_letters(letters):
+    """Most images are nearest to the mean of all that have their label; at random it would be one in ten."""
+    images, labels = letters[0].reshape(-1, 784) / 255, letters[1]
+    means = np.array([[fill(letter, letter.points) for letter in face] for face in default_faces()]).mean(axis=0)
+    distances = np.linalg.norm(images[:, np.newaxis] - means.reshape(10, 784) / 255, axis=2)
+    correct = distances.argmin(axis=1) == labels
+    assert min(correct[labels == label].mean() for label in range(10)) > 0.5
+
+
+def test_one_letter_in_ten_is_decorated():
+    """A box stays white at its centre unless it is hollow or cut out of a sign."""
+    box = letter_of([np.array([(0.0, 0), (1, 0), (1, 1), (0, 1)])])
+    images, _ = render_glyphs(1000, fonts=[[box] * 10])
+    assert 60 < np.sum(images[:, 14, 14] == 0) < 140  # four deviations of 9.5
 
 
 def test_the_ink_of_every_image_touches_all_four_sides(letters):
