@@ -128,7 +128,7 @@ class Report:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines = [line if len(line) <= WIDTH else line[: WIDTH - 3] + "..." for line in lines]
         lines.insert(1, "-" * max(len(line) for line in lines))
-        lines.append(f"{right} of {total} gradients {'agrees' if total == 1 else 'agree'} with autograd")
+        lines.append(f"{right} of {total} gradients agree with autograd")
         for gradient in self.gradients.values():
             if gradient.code != "match":
                 lines += ["", *_details(gradient)]
