@@ -191,6 +191,8 @@ def _called(manual: Manual, inputs: Mapping[str, Any]) -> tuple[Raw, set[str]]:
 
 
 def _differ(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.shape != other.shape:
+        return True
     same = one == other
     return not (same.all() or (same | ((one != one) & (other != other))).all())  # NaN is not itself
 

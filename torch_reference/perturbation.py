@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_reference.decisions import outcomes
@@ -40,6 +41,16 @@ ACTIVATIONS = set(
     "log_sigmoid_backward softplus_backward sigmoid_backward tanh_backward gelu_backward silu_backward elu_backward "
     "mish_backward".split()
 )
+# These subtract nearly equal numbers on their way: the noise on their result alone would not show it.
+FUSED = set(
+    "_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data logsumexp logaddexp native_layer_norm "
+    "native_layer_norm_backward native_group_norm native_group_norm_backward native_batch_norm "
+    "native_batch_norm_backward _native_batch_norm_legit _fused_rms_norm _fused_rms_norm_backward "
+    "binary_cross_entropy binary_cross_entropy_backward binary_cross_entropy_with_logits log_sigmoid_forward "
+    "log_sigmoid_backward softplus softplus_backward sigmoid_backward tanh_backward silu silu_backward gelu_backward "
+    "huber_loss huber_loss_backward smooth_l1_loss smooth_l1_loss_backward mse_loss mse_loss_backward var var_mean "
+    "std std_mean linalg_vector_norm".split()
+)
 BITS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16}
 
 
@@ -61,6 +72,8 @@ class RoundingNoise(TorchDispatchMode):
         Seed of the hash.
     finite : bool
         Whether the computation meets no infinity or NaN; saves looking for them.
+    decompose : bool
+        Give noise to every step inside the operations that PyTorch fuses, too.
 
     Attributes
     ----------
@@ -74,9 +87,10 @@ class RoundingNoise(TorchDispatchMode):
         Addresses of the inputs. Only sums get them without noise of their own.
     """
 
-    def __init__(self, amplitude: float, seed: int, finite: bool = False) -> None:
+    def __init__(self, amplitude: float, seed: int, finite: bool = False, decompose: bool = False) -> None:
         super().__init__()
         self.amplitude = amplitude
+        self.decompose = decompose
         self.finite = finite
         self.inputs: set[int] = set()
         self.multiplier = int(np.random.default_rng(seed).integers(2**63)) * 2 + 1
@@ -135,7 +149,7 @@ class RoundingNoise(TorchDispatchMode):
             noisy[place] = self._partial_sums(args[place], axes, terms)
         elif self.amplitude and name not in SELECTIONS and not any(returned.alias_info for returned in func._schema.returns):
             noisy = [self.jitter(operand) if self._is_input(operand) else operand for operand in args]
-        result = func(*noisy, **(kwargs or {}))
+        result = self._steps(func, noisy, kwargs) if self._is_fused(func, name) else func(*noisy, **(kwargs or {}))
         results = result if isinstance(result, tuple) else (result,)
         for decision in outcomes(name, args, results):
             self.decisions = zlib.crc32(decision.numpy().tobytes(), self.decisions)
@@ -151,6 +165,17 @@ class RoundingNoise(TorchDispatchMode):
             for tensor, returned in zip(results, func._schema.returns, strict=True)
         )
         return results if isinstance(result, tuple) else results[0]
+
+    def _is_fused(self, func: Any, name: str) -> bool:
+        return self.decompose and name in FUSED and func in decomposition_table
+
+    def _steps(self, func: Any, args: list[Any], kwargs: dict[str, Any] | None) -> Any:
+        """Run an operation step by step, each with noise; the decisions inside are not those of the loss."""
+        decisions, self.decompose = self.decisions, False
+        with self:
+            result = decomposition_table[func](*args, **(kwargs or {}))
+        self.decisions, self.decompose = decisions, True
+        return result
 
     def _is_input(self, operand: Any) -> bool:
         return isinstance(operand, torch.Tensor) and operand.untyped_storage().data_ptr() in self.inputs
@@ -189,8 +214,8 @@ class NaiveSums(TorchDispatchMode):
         if name in {"mm", "bmm", "addmm", "baddbmm"}:
             left, right = args[CONTRACTIONS[name]], args[CONTRACTIONS[name] + 1]
             if left.shape[-1]:
-                columns, rows = left.unsqueeze(-2).unbind(-1), right.unsqueeze(-2).unbind(-3)
-                total = _running(column.transpose(-1, -2) * row for column, row in zip(columns, rows, strict=True))
+                pairs = zip(left.unbind(-1), right.unbind(-2), strict=True)
+                total = _running(column.unsqueeze(-1) * row.unsqueeze(-2) for column, row in pairs)
                 return total if name in {"mm", "bmm"} else total + args[0]
         return func(*args, **(kwargs or {}))
 

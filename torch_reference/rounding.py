@@ -81,11 +81,11 @@ class Rounding:
                 watch = RoundingNoise(0.0, 0, finite=True)
         return self.autograd.gradients(watch), watch
 
-    def draw(self, number: int) -> None:
+    def draw(self, number: int, decompose: bool = False) -> None:
         """Evaluate the reference with noise, and add to the scatter what does not come of a decision that flipped."""
         flipped = []
         for _ in range(number):
-            noise = RoundingNoise(self.amplitude, next(self._seeds), self._finite)
+            noise = RoundingNoise(self.amplitude, next(self._seeds), self._finite, decompose)
             moved = self._distance(self.autograd.gradients(noise))
             if noise.decisions == self._decisions:
                 self._add(moved)
@@ -114,7 +114,7 @@ class Rounding:
         First the scatter, with more draws. Then what naive sums and what the inputs' own precision do to the gradient.
         """
         for number in MORE:
-            self.draw(number)
+            self.draw(number, decompose=True)
             yield
         for modes in ((NaiveSums(),), ()):
             watch = RoundingNoise(0.0, 0)
