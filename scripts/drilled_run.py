@@ -40,7 +40,7 @@ class Setting(NamedTuple):
         return f"{self.side}, {f'batches of {self.batch_size}' if self.batch_size else 'full batch'}"
 
 
-SETTINGS = [Setting(side, batch_size) for side in ("numpy", "torch") for batch_size in (None, 50)]
+SETTINGS = [Setting("numpy", None), Setting("torch", 50), Setting("numpy", 50), Setting("torch", None)]
 
 
 def write_data(path: Path) -> None:

@@ -112,7 +112,7 @@ class RunFolder:
             found = dict(json.loads(text))
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"--resume: {self.checkpoint_path} is not a checkpoint of this project") from error
-        for name in sorted(configuration.keys() | found.keys()):
+        for name in (*configuration, *found):
             if found.get(name) != configuration.get(name):
                 raise ValueError(
                     f"--resume: {self.path} holds a run with {name} = {found.get(name)}, "

@@ -191,12 +191,16 @@ def _plain(metrics: Mapping[str, tuple[float, float]]) -> dict[str, float | None
 def _configuration(options: argparse.Namespace, dataset: Dataset) -> dict[str, Any]:
     """Return what decides the outcome of a run, apart from the number of epochs."""
     chosen = {name: value for name, value in vars(options).items() if name not in WITHOUT_EFFECT}
-    return chosen | {
-        "data": dataset.source,
-        "data_crc32": _checksum(dataset),
-        "split": [len(dataset.train), len(dataset.valid), len(dataset.test)],
-        "sizes": [dataset.features, *options.hidden, dataset.classes],
-    }
+    return (
+        {"side": options.side}
+        | chosen
+        | {
+            "data": dataset.source,
+            "data_crc32": _checksum(dataset),
+            "split": [len(dataset.train), len(dataset.valid), len(dataset.test)],
+            "sizes": [dataset.features, *options.hidden, dataset.classes],
+        }
+    )
 
 
 def _checksum(dataset: Dataset) -> int:
@@ -217,8 +221,11 @@ def _versions() -> dict[str, str]:
 def _check_memory(configuration: Mapping[str, Any]) -> None:
     """Refuse a network that cannot fit: the system would end the run without a word."""
     sizes = configuration["sizes"]
-    weights = sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))
-    needed = 10 * weights * np.dtype(configuration["dtype"]).itemsize  # at the peak, while a checkpoint is written
+    numbers = 10 * sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))  # while a checkpoint is written
+    if configuration["side"] == "torch":  # which does not work in blocks: outputs of hidden layers, and their gradients
+        examples = configuration["split"][0]
+        numbers += 3 * min(configuration["batch_size"] or examples, examples) * sum(sizes[1:-1])
+    needed = numbers * np.dtype(configuration["dtype"]).itemsize
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise ValueError(
