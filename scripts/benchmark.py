@@ -1,0 +1,164 @@
+"""Measure how fast this project trains, against what, and in how much memory.
+
+Prints tables, and writes ``benchmark.json`` and ``benchmark.png``. Every contestant has a process of its own and they
+take turns. Times are medians over the rounds; ratios are medians of the ratios within a round.
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmark_contestants import Problem, block_products, ours, report, threaded_products
+from benchmark_peers import jax, pytorch, scikit_learn
+from benchmark_turns import MIB, Prepare, Turns, take_turns
+
+from manual_backprop.workers import Workers
+
+OURS, BOUND = "this project", "matrix products alone"
+BATCH_SIZE = 128
+IMAGE_BYTES = 784
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the benchmark and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="turns of every contestant (default: 9)")
+    parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write into (default: docs)")
+    parser.add_argument("--quick", action="store_true", help="float32 only, and no more than 40,000 images")
+    options = parser.parse_args(arguments)
+    if options.rounds < 1:
+        parser.error(f"argument --rounds: expected a positive number, got {options.rounds}")
+    dtypes = ["float32"] if options.quick else ["float32", "float64"]
+    results: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()[0]}
+
+    for batch_size, title in ((None, "full batch"), (BATCH_SIZE, f"batch {BATCH_SIZE}")):
+        for dtype in dtypes:
+            print(f"\n{title}, {dtype}: an epoch of 10,000 examples, 6,000 more for validation")
+            turns, missing = take_turns(contestants(Problem(dtype, batch_size)), options.rounds)
+            results[f"{title}, {dtype}"] = compared(turns)
+            results["missing"] = missing
+            print_comparison(results[f"{title}, {dtype}"], missing)
+
+    counts = [10_000, 40_000] if options.quick else [10_000, 40_000, 160_000, 640_000]
+    for dtype in dtypes:
+        print(f"\nfull batch, {dtype}: more and more images, none for validation")
+        problems = {f"{count:,} images": partial(ours, Problem(dtype, None, count, 0)) for count in counts}
+        epochs = {name: counts[-1] // count for name, count in zip(problems, counts, strict=True)}
+        turns, _ = take_turns(problems, min(options.rounds, 3), epochs)
+        results[f"images, {dtype}"] = grown(turns, counts)
+        for name, row in results[f"images, {dtype}"].items():
+            print(
+                f"{name:>16}: {row['microseconds_per_image']:7.2f} microseconds an image, "
+                f"{row['memory_beyond_images']:5.0f} MiB beyond the images"
+            )
+
+    print("\nfull batch, float32: more and more workers")
+    cores = Workers().count
+    problems = {
+        f"{workers} workers": partial(ours, Problem("float32"), workers)
+        for workers in sorted({*(2**i for i in range(cores.bit_length())), cores, 2 * cores})
+    }
+    turns, _ = take_turns(problems, options.rounds)
+    results["workers, float32"] = {
+        name: {"seconds": median(turn.seconds), "peak_memory": turn.peak_memory} for name, turn in turns.items()
+    }
+    for name, row in results["workers, float32"].items():
+        print(f"{name:>16}: {row['seconds']:7.3f} s an epoch, {row['peak_memory']:5.0f} MiB in all")
+
+    results["load_after"] = os.getloadavg()[0]
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
+    from benchmark_picture import draw  # not earlier: the contestants' processes import this file too
+
+    draw(results, options.out / "benchmark.png")
+    return 0
+
+
+def contestants(problem: Problem) -> dict[str, Prepare]:
+    """Return who takes part; the bound is the fastest of several ways to multiply."""
+    sides: dict[str, Prepare] = {f"{BOUND}: BLAS's threads": partial(threaded_products, problem)}
+    if problem.batch_size is None:
+        for rows in (500, 1000, 2500):
+            sides[f"{BOUND}: blocks of {rows}"] = partial(block_products, problem, rows, Workers().count)
+    sides |= {
+        OURS: partial(ours, problem),
+        "torch.compile": partial(pytorch, problem, compiled=True),
+        "PyTorch": partial(pytorch, problem),
+        "JAX": partial(jax, problem),
+        "scikit-learn": partial(scikit_learn, problem),
+        "scikit-learn, training loss only": partial(scikit_learn, problem, accuracies=False),
+    }
+    if problem.batch_size is None:
+        sides["the report's code (float64)"] = partial(report, problem)
+    return sides
+
+
+def compared(turns: Mapping[str, Turns]) -> dict[str, Any]:
+    """Return for each contestant its median time and its times relative to the bound and to this project."""
+    bound = min((name for name in turns if name.startswith(BOUND)), key=lambda name: median(turns[name].seconds))
+
+    def relative(name: str, to: str) -> float:
+        return median(a / b for a, b in zip(turns[name].seconds, turns[to].seconds, strict=True))
+
+    return {
+        name: {
+            "seconds": median(turn.seconds),
+            "of_bound": relative(name, bound),
+            "of_ours": relative(name, OURS),
+            "peak_memory": turn.peak_memory,
+            "is_bound": name == bound,
+            "rounds": turn.seconds,
+        }
+        for name, turn in turns.items()
+    }
+
+
+def print_comparison(rows: Mapping[str, Any], missing: Mapping[str, str]) -> None:
+    """Print a table, the fastest first."""
+    print(f"{'':40} {'s an epoch':>10} {'of the bound':>13} {'of ours':>8} {'images/s':>10} {'peak MiB':>9}")
+    for name, row in sorted(rows.items(), key=lambda item: item[1]["seconds"]):
+        print(
+            f"{name + (' (the bound)' if row['is_bound'] else ''):40} {row['seconds']:10.3f} {row['of_bound']:13.3f} "
+            f"{row['of_ours']:8.2f} {10_000 / row['seconds']:10,.0f} {row['peak_memory']:9.0f}"
+        )
+    for name, reason in missing.items():
+        print(f"{name:40} left out: {reason}")
+
+
+def grown(turns: Mapping[str, Turns], counts: list[int]) -> dict[str, Any]:
+    """Return time for each image and memory beyond the images, in MiB."""
+    return {
+        name: {
+            "microseconds_per_image": median(turn.seconds) / count * 1e6,
+            "memory_beyond_images": turn.peak_memory - count * IMAGE_BYTES / MIB,
+            "rounds": turn.seconds,
+        }
+        for (name, turn), count in zip(turns.items(), counts, strict=True)
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what the times depend on."""
+    cpu = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
+    versions = {}
+    for package in ("numpy", "threadpoolctl", "torch", "jax", "scikit-learn"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
