@@ -77,7 +77,7 @@ def wait_for_epoch(process: subprocess.Popen[str], out: Path, epoch: int) -> Non
     """Wait until the checkpoint of a running process has reached an epoch, or the process has ended."""
     deadline = time.monotonic() + PATIENCE
     while process.poll() is None and epochs_saved(out) < epoch and time.monotonic() < deadline:
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def epochs_saved(out: Path) -> int:

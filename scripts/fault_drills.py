@@ -28,7 +28,7 @@ from manual_backprop import MLP
 from manual_backprop.files import replacing
 from manual_backprop.weights import load_weights, save_weights
 
-EPOCHS = 150
+EPOCHS = 100
 ENDS_PER_RUN = 3
 DISK_BYTES = 2**20
 MOUNT = ["mount", "-t", "tmpfs", "-o"]
