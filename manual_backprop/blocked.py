@@ -17,11 +17,14 @@ from manual_backprop.workers import Workers
 # Multiplications that a block is worth at least: with fewer, handing it to a thread costs more than it brings.
 SMALLEST_WORK = 40_000_000
 # A larger set is cut into so many blocks at least, that as many workers find something to do ...
-FEWEST_BLOCKS = 16
-# ... and into blocks of so many rows at most. From 250 to 1000 rows the speed is the same; short blocks of validation
-# at the end of the work leave little waiting for the last one.
+FEWEST_BLOCKS = 8
+# ... and into blocks of so many rows at most. Longer ones are hardly faster; short ones of validation, which are the
+# last, leave little waiting at the end.
 LONGEST_BATCH_BLOCK = 1000
-LONGEST_VALIDATION_BLOCK = 256
+LONGEST_VALIDATION_BLOCK = 500
+# Blocks 0, 4, 8, ... are added up in that order, 1, 5, 9, ... in another array, and so on; then the four sums. A fixed
+# order makes the same bits however many workers there are, and with four sums hardly anyone waits for a slower one.
+SUMS = 4
 
 
 class Score(NamedTuple):
@@ -35,8 +38,8 @@ class BlockedBackprop:
     """Scores and gradients of one network, over and over, as a training loop needs them.
 
     The rows are cut into blocks, by the sizes of the network and the set alone. Workers take one block after the other
-    through the whole network, while it is near in their caches, and add up the blocks' gradients in the blocks' order:
-    the same bits come out whatever the number of workers. The arithmetic is in ``InPlaceBackprop``.
+    through the whole network, while it is near in their caches, and add up the blocks' gradients in a fixed order: the
+    same bits come out whatever the number of workers. The arithmetic is in ``InPlaceBackprop``.
 
     Memory is that of one block for each worker, whatever the number of images.
 
@@ -52,7 +55,7 @@ class BlockedBackprop:
         self._workers = Workers(workers)
         self._block_rows = block_rows
         self._per_worker: list[InPlaceBackprop | None] = [None] * self._workers.count
-        self._gradients = GradientArrays(mlp)
+        self._sums = [GradientArrays(mlp) for _ in range(SUMS)]
 
     def backprop(
         self, train: Split, rows: NDArray[np.integer] | None = None, valid: Split | None = None
@@ -93,16 +96,19 @@ class BlockedBackprop:
         def task(number: int, worker: int) -> BlockScore:
             block = self._in_place(worker)
             score = block.forward(*tasks[number])
-            if number < len(batch):
-                gradients = self._gradients if number == 0 else block.gradients
-                block.backward(count, gradients)
-                with self._workers.turn(number):
-                    if number > 0:
-                        self._gradients.vector += gradients.vector
+            if number < SUMS and number < len(batch):
+                block.backward(count, self._sums[number])
+            elif number < len(batch):
+                block.backward(count, block.gradients)
+                self._workers.wait_for(number - SUMS)
+                self._sums[number % SUMS].vector += block.gradients.vector
             return score
 
         scores = self._workers.run(task, len(tasks))
-        return _mean(scores[: len(batch)]), self._gradients.arrays, _mean(scores[len(batch) :])
+        gradients, *others = self._sums[: len(batch)]
+        for other in others:
+            gradients.vector += other.vector
+        return _mean(scores[: len(batch)]), gradients.arrays, _mean(scores[len(batch) :])
 
     def evaluate(self, split: Split) -> Score:
         """Return the score on a set.
@@ -121,7 +127,7 @@ class BlockedBackprop:
         return _mean(self._workers.run(task, len(blocks)))
 
     def _cut(self, count: int, longest: int) -> list[slice]:
-        """Cut ``count`` rows into blocks that differ by one row at most."""
+        """Cut ``count`` rows into blocks whose lengths differ by one row at most."""
         if count == 0:
             return []
         if self._block_rows is not None:
@@ -130,6 +136,8 @@ class BlockedBackprop:
             work_per_row = sum(value.size for value in self._mlp.parameters.values())
             worthwhile = count * work_per_row // SMALLEST_WORK
             blocks = max(1, math.ceil(count / longest), min(worthwhile, FEWEST_BLOCKS))
+            if blocks > 2:  # equal shares for two and for four workers
+                blocks = math.ceil(blocks / 4) * 4
         stops = [count * i // blocks for i in range(blocks + 1)]
         return [slice(*block) for block in pairwise(stops)]
 

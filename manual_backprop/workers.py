@@ -3,10 +3,9 @@
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -40,10 +39,10 @@ class Workers:
     def __init__(self, count: int | None = None) -> None:
         self.count = _usual_threads() if count is None else count
         self._pool: ThreadPoolExecutor | None = None
-        self._turn = threading.Condition()
-        self._turns_taken = 0
-        self._stopped = False
         self._numbers: deque[int] = deque()
+        self._results: dict[int, Any] = {}
+        self._ended = threading.Condition()
+        self._stopped = False
 
     def run(self, task: Callable[[int, int], T], count: int) -> list[T]:
         """Call ``task(number, worker)`` for every number below ``count``, begun in that order; return what they return.
@@ -51,18 +50,16 @@ class Workers:
         ``worker``, below ``self.count``, tells the task whose memory it may use. If a task fails, no other is begun,
         and the error is raised once all have ended. Runs asked for by several threads take place one after the other.
         """
-        results: dict[int, T] = {}
         others: list[Future[None]] = []
         with _one_run, _blas.limit(limits=1):
             self._numbers = deque(range(count))
-            self._turns_taken = 0
+            self._results = {}
             self._stopped = False
             try:
                 others += (
-                    self._threads().submit(self._help, task, worker, results)
-                    for worker in range(1, min(self.count, count))
+                    self._threads().submit(self._help, task, worker) for worker in range(1, min(self.count, count))
                 )
-                self._work(task, 0, results)
+                self._work(task, 0)
                 for other in others:
                     other.result()
             except BaseException:
@@ -70,30 +67,25 @@ class Workers:
                 raise
             finally:
                 wait(others)
-        return [results[number] for number in range(count)]
+            return [self._results[number] for number in range(count)]
 
-    @contextmanager
-    def turn(self, number: int) -> Iterator[None]:
-        """Wait until the tasks with lower numbers have had their turn, then hold it; each of them must take one."""
-        with self._turn:
-            self._turn.wait_for(lambda: self._turns_taken == number or self._stopped)
+    def wait_for(self, number: int) -> None:
+        """Wait, from within a task, until the task ``number`` has ended, which must have a lower number."""
+        with self._ended:
+            self._ended.wait_for(lambda: number in self._results or self._stopped)
             if self._stopped:
                 raise _Stopped
-        yield
-        with self._turn:
-            self._turns_taken += 1
-            self._turn.notify_all()
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.count - 1, thread_name_prefix="backprop")
         return self._pool
 
-    def _help(self, task: Callable[[int, int], T], worker: int, results: dict[int, T]) -> None:
+    def _help(self, task: Callable[[int, int], Any], worker: int) -> None:
         with _blas.limit(limits=1):  # where BLAS is built on OpenMP, each thread has a setting of its own
-            self._work(task, worker, results)
+            self._work(task, worker)
 
-    def _work(self, task: Callable[[int, int], T], worker: int, results: dict[int, T]) -> None:
+    def _work(self, task: Callable[[int, int], Any], worker: int) -> None:
         try:
             # a diverging network shows in its loss; warnings from threads would only repeat it
             with np.errstate(over="ignore", invalid="ignore"):
@@ -102,7 +94,10 @@ class Workers:
                         number = self._numbers.popleft()
                     except IndexError:
                         return
-                    results[number] = task(number, worker)
+                    result = task(number, worker)
+                    with self._ended:
+                        self._results[number] = result
+                        self._ended.notify_all()
         except _Stopped:
             return
         except BaseException:
@@ -111,9 +106,9 @@ class Workers:
 
     def _stop(self) -> None:
         self._numbers.clear()
-        with self._turn:
+        with self._ended:
             self._stopped = True
-            self._turn.notify_all()
+            self._ended.notify_all()
 
 
 def _usual_threads() -> int:
