@@ -93,10 +93,10 @@ def fit(target: Array, direction: Array, allowed: Array, epsilon: float) -> floa
     return float(np.sum(weighted * goal)) / square if square > 0 and np.isfinite(square) else 0.0
 
 
-def weigh(direction: Array, target: Array, allowed: Array) -> tuple[Array, Array]:
-    """Divide both by the allowance, which is taken as at least 1e-20 of the largest entry so that nothing overflows."""
+def weigh(direction: Array, target: Array, allowed: Array, floor: float = 1e-20) -> tuple[Array, Array]:
+    """Divide both by the allowance, taken as at least a fraction of the largest entry so that nothing overflows."""
     largest = max(np.abs(direction).max(initial=0.0), np.abs(target).max(initial=0.0))
-    weight = 1 / np.maximum(allowed / largest, 1e-20) if largest > 0 else np.zeros(allowed.shape)
+    weight = 1 / np.maximum(allowed / largest, floor) if largest > 0 else np.zeros(allowed.shape)
     return direction / (largest or 1.0) * weight, target / (largest or 1.0) * weight
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_reference.perturbation import RoundingNoise
-from torch_reference.ties import Recorder, TieBreak
+from torch_reference.ties import HoldDecisions, Recorder, TieBreak
 
 Array = NDArray[Any]
 Gradients = dict[str, NDArray[np.float64]]
@@ -33,10 +33,12 @@ class Autograd:
 
     Attributes
     ----------
-    dtype : torch.dtype
-        The precision of the evaluation. Inputs of lower precision are lifted to float64 without loss, so that the
-        reference is right to far more digits than the gradient under test; where the loss refuses that (because it holds
-        tensors of its own in a lower precision) it is evaluated in the precision of its inputs.
+    lifted : bool
+        Whether all inputs are evaluated in float64. Those of lower precision are lifted without loss, so that the reference
+        is right to far more digits than the gradient under test. Where the loss refuses that (because it holds tensors of
+        its own in a lower precision) it is evaluated in the precision of its inputs.
+    coarsest : dtype
+        The lowest precision of the floating inputs. Scalars do not count, since NumPy adapts them to the arrays.
     loss : float
         Value of the last evaluation.
     """
@@ -46,19 +48,16 @@ class Autograd:
         self.inputs = inputs
         self.wanted = wanted
         self.seed = seed
-        self.native = np.result_type(*[np.asarray(value).dtype for value in inputs.values() if is_floating(value)])
-        self.dtype = torch.float64
+        strong = [value.dtype for value in inputs.values() if isinstance(value, np.ndarray) and is_floating(value)]
+        self.coarsest = max(strong, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(np.float64))
+        self.lifted = True
         self.loss = float("nan")
 
     def at(self, inputs: Mapping[str, Any]) -> "Autograd":
         """Return the same at another point."""
         other = Autograd(self.reference, inputs, self.wanted, self.seed)
-        other.dtype = self.dtype
+        other.lifted = self.lifted
         return other
-
-    def stay_native(self) -> None:
-        """Evaluate in the precision of the inputs from now on."""
-        self.dtype = torch.from_numpy(np.empty(0, self.native)).dtype
 
     def gradients(self, *modes: TorchDispatchMode, native: bool = False) -> Gradients:
         """Return the gradients of the wanted inputs; an input that the loss does not use has gradient zero.
@@ -69,11 +68,11 @@ class Autograd:
             Each sees, and may change, every operation of the forward and the backward pass; the last one first.
             Ties belong to the forward pass alone: the backward pass follows it.
         native : bool
-            Evaluate each input in its own precision instead of `dtype`.
+            Evaluate each input in its own precision all the same.
         """
         loss, leaves = self._loss(modes, native)
-        backward = tuple(mode for mode in modes if not isinstance(mode, Recorder | TieBreak))
-        with _quiet(self.dtype), _stacked(backward):
+        backward = tuple(mode for mode in modes if not isinstance(mode, Recorder | TieBreak | HoldDecisions))
+        with _quiet(self._default(native)), _stacked(backward):
             found = torch.autograd.grad(loss, [leaves[name] for name in self.wanted], allow_unused=True)
         return {
             name: np.zeros(leaves[name].shape) if gradient is None else gradient.detach().double().numpy()
@@ -92,13 +91,17 @@ class Autograd:
         found = {id(node.variable): steps for node, steps in distance.items() if hasattr(node, "variable")}
         return {name: found[id(leaves[name])] for name in self.wanted if id(leaves[name]) in found}
 
+    def _default(self, native: bool) -> torch.dtype:
+        exact = self.lifted and not native or self.coarsest.itemsize > 8
+        return torch.float64 if exact else torch.from_numpy(np.empty(0, self.coarsest)).dtype
+
     def _loss(self, modes: tuple[TorchDispatchMode, ...], native: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tensors = {name: _tensor(value, None if native else self.dtype) for name, value in self.inputs.items()}
+        tensors = {name: _tensor(value, self.lifted and not native) for name, value in self.inputs.items()}
         for mode in modes:
             if isinstance(mode, RoundingNoise):
                 mode.inputs = {value.untyped_storage().data_ptr() for value in tensors.values()}
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
-        with _quiet(self.dtype), torch.random.fork_rng(devices=[]), _stacked(modes):
+        with _quiet(self._default(native)), torch.random.fork_rng(devices=[]), _stacked(modes):
             torch.manual_seed(self.seed)
             loss = self.reference(**tensors)
         scalar = _checked(loss)
@@ -111,14 +114,12 @@ def is_floating(value: Any) -> bool:
     return np.asarray(value).dtype.kind == "f"
 
 
-def _tensor(value: Any, floating: torch.dtype | None) -> torch.Tensor:
+def _tensor(value: Any, lift: bool) -> torch.Tensor:
     array = np.array(value, order="C")
-    if array.dtype.kind == "f":
-        if array.dtype.itemsize > 8:
-            array = array.astype(np.float64)
-        return torch.from_numpy(array).to(floating)
+    if array.dtype.kind == "f" and (lift or array.dtype.itemsize > 8):
+        return torch.from_numpy(array.astype(np.float64))
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        array = array.astype(np.int64)
+        return torch.from_numpy(array.astype(np.int64))
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 
 

@@ -25,7 +25,7 @@ SINGLE = 128  # so many ties at most are mixed
 TURNS = 12  # a multiple of 2, 3 and 4: the sizes of contests that are shared evenly
 BUDGET = 400  # evaluations of the reference to find the ties that matter
 MIXING = 4.0  # roundings of a share: the division by the number of rivals, the product, the sum
-SWEEPS = 500  # of coordinate descent
+FLOOR = 1e-12  # least allowance in the fit, relative to the largest entry; what it finds is held to the true one
 
 Array = NDArray[np.float64]
 
@@ -79,11 +79,10 @@ class Kinks:
         for limits in (self.single, self.uniform):
             steps = [np.where(finite & np.isfinite(limit[name]), limit[name] - base, 0.0) for limit in limits]
             steps = [step for step in steps if (np.abs(step) > allowed).any()]
-            if not steps:
-                continue
-            mixing = MIXING * self.epsilon * (np.abs(base) + np.max(np.abs(steps), axis=0))
-            mixed = np.where(finite, mixing, 0.0) + 2 * allowed
-            if (np.abs(residual - _mixture(steps, residual, mixed)) <= mixed).all():
+            largest = np.max(np.abs([base, *steps]), axis=0)
+            mixed = 2 * allowed + MIXING * self.epsilon * np.where(finite, largest, 0.0)
+            mixture = _mixture(steps, residual, mixed) if steps else 0.0
+            if (np.abs(residual - mixture) <= mixed).all():
                 return True
         return False
 
@@ -164,30 +163,43 @@ def _turns(ties: list[Tie]) -> list[list[Tie]]:
 
 
 def _mixture(steps: list[Array], residual: Array, allowed: Array) -> Array:
-    """Return the mixture of steps, with coefficients from 0 to 1, that is closest to the residual.
-
-    Weighted least squares with bounds: coordinate descent finds which coefficients lie strictly between 0 and 1, then
-    those are solved for exactly.
-    """
-    stacked, goal = weigh(np.stack(steps), residual, allowed)
+    """Return the mixture of steps, with shares from 0 to 1, that is closest to the residual."""
+    stacked, goal = weigh(np.stack(steps), residual, allowed, FLOOR)
     matrix = stacked.reshape(len(steps), -1).T
     changed = np.abs(matrix).max(axis=1) > 0
-    matrix, target = matrix[changed], goal.reshape(-1)[changed]
-    length = np.linalg.norm(matrix, axis=0)
-    gram = (matrix / length).T @ (matrix / length)
-    slope = (matrix / length).T @ target
-    scaled = np.zeros(len(steps))
-    for _ in range(SWEEPS):
-        before = scaled.copy()
-        for number in range(len(steps)):
-            free = scaled[number] + slope[number] - gram[number] @ scaled
-            scaled[number] = np.clip(free, 0.0, length[number])
-        if (np.abs(scaled - before) <= 1e-15 * length).all():
-            break
-    share = np.where(scaled < 1e-9 * length, 0.0, np.where(scaled > (1 - 1e-9) * length, 1.0, scaled / length))
-    inner = (share > 0) & (share < 1)
-    if inner.any():
-        rest = target - matrix[:, share == 1].sum(axis=1)
-        exact, *_ = np.linalg.lstsq(matrix[:, inner] / length[inner], rest, rcond=1e-12)
-        share[inner] = np.clip(exact / length[inner], 0.0, 1.0)
+    share = _bounded_least_squares(matrix[changed], goal.reshape(-1)[changed])
     return np.asarray(np.tensordot(share, np.stack(steps), axes=1))
+
+
+def _bounded_least_squares(matrix: Array, target: Array) -> Array:
+    """Return the x with entries from 0 to 1 for which matrix @ x is closest to the target.
+
+    The active-set method of Stark and Parker (Bounded-variable least squares, 1995): variables leave their bound where
+    that helps most, one at a time, and go back to the bound that they run into on the way to the free minimum.
+    """
+    x = np.zeros(matrix.shape[1])
+    free = np.zeros(len(x), dtype=bool)
+    length = np.linalg.norm(matrix, axis=0)
+    for _ in range(3 * len(x)):
+        pull = (target - matrix @ x) @ matrix / length
+        pull[free | ((x == 0) & (pull < 0)) | ((x == 1) & (pull > 0))] = 0.0
+        best = int(np.argmax(np.abs(pull)))
+        if np.abs(pull[best]) <= 1e-14 * np.linalg.norm(target):
+            break
+        free[best] = True
+        while free.any():
+            fixed = matrix[:, ~free] @ x[~free]
+            scaled, *_ = np.linalg.lstsq(matrix[:, free] / length[free], target - fixed, rcond=1e-13)
+            way = scaled / length[free] - x[free]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                room = np.where(way > 0, (1 - x[free]) / way, np.where(way < 0, -x[free] / way, np.inf))
+            step = min(1.0, float(room.min()))
+            moved = np.clip(x[free] + step * way, 0.0, 1.0)
+            moved[room <= step] = np.round(moved[room <= step])
+            x[free] = moved
+            if step == 1.0 and (room > 1).all():
+                break
+            free[free] = (moved > 0) & (moved < 1)
+            if step == 1.0:
+                break
+    return x

@@ -32,25 +32,24 @@ SELECTIONS = set(
     "masked_select masked_scatter scatter slice_scatter select_scatter select_backward slice_backward diag_embed "
     "diagonal_backward unfold_backward value_selecting_reduction_backward embedding zeros ones full arange eye "
     "zeros_like ones_like full_like new_zeros new_ones new_full empty empty_like scalar_tensor fill fill_ zero_ "
-    "_to_copy lift_fresh lift_fresh_copy view_copy _unsafe_view heaviside ceil floor round trunc pixel_shuffle "
+    "_to_copy lift_fresh lift_fresh_copy view_copy _unsafe_view gt ge lt le eq ne isnan isinf "
+    "isfinite logical_and logical_or logical_not argmax argmin any all nonzero heaviside ceil floor round trunc pixel_shuffle "
     "channel_shuffle bernoulli bernoulli_ rand rand_like randn randn_like native_dropout normal_ uniform_".split()
 )
-# Derivatives between 0 and 1 that these compute without cancellation, while sigmoid(z) - 1 or 1 - tanh(z)^2 written out
-# round absolutely: their noise is relative to the upstream gradient, the first operand.
-ACTIVATIONS = set(
-    "log_sigmoid_backward softplus_backward sigmoid_backward tanh_backward gelu_backward silu_backward elu_backward "
-    "mish_backward".split()
-)
-# These subtract nearly equal numbers on their way: the noise on their result alone would not show it.
+# Fused kernels hide their intermediate results, and some of these nearly cancel. A closer look computes them by steps.
 FUSED = set(
-    "_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data logsumexp logaddexp native_layer_norm "
-    "native_layer_norm_backward native_group_norm native_group_norm_backward native_batch_norm "
-    "native_batch_norm_backward _native_batch_norm_legit _fused_rms_norm _fused_rms_norm_backward "
-    "binary_cross_entropy binary_cross_entropy_backward binary_cross_entropy_with_logits log_sigmoid_forward "
-    "log_sigmoid_backward softplus softplus_backward sigmoid_backward tanh_backward silu silu_backward gelu_backward "
-    "huber_loss huber_loss_backward smooth_l1_loss smooth_l1_loss_backward mse_loss mse_loss_backward var var_mean "
-    "std std_mean linalg_vector_norm".split()
+    "_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data logsumexp logaddexp xlogy "
+    "native_layer_norm native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit "
+    "native_group_norm native_group_norm_backward var var_mean std std_mean addcmul addcdiv "
+    "gelu gelu_backward silu silu_backward elu elu_backward mish mish_backward sigmoid_backward tanh_backward glu "
+    "glu_backward _fused_rms_norm _fused_rms_norm_backward linalg_vector_norm mse_loss mse_loss_backward huber_loss huber_loss_backward smooth_l1_loss smooth_l1_loss_backward "
+    "binary_cross_entropy binary_cross_entropy_backward".split()
 )
+# Derivatives between 0 and 1 that are computed without cancellation even by steps, while 1 - sigmoid(z) written out rounds
+# absolutely: their noise is relative to the upstream gradient, the first operand.
+ACTIVATIONS = {"log_sigmoid_backward", "softplus_backward"}
+EXPONENT = 80.0  # exp of this is finite in every precision but float16
+ACCUMULATIONS = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
 BITS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16}
 
 
@@ -103,7 +102,7 @@ class RoundingNoise(TorchDispatchMode):
             return tensor
         return self._with(self._noise(tensor), tensor, terms, tensor if scale is None else scale)
 
-    def _partial_sums(self, tensor: torch.Tensor, axes: tuple[int, ...], terms: float) -> torch.Tensor:
+    def _partial_sums(self, tensor: torch.Tensor, axes: tuple[int, ...], terms: float | torch.Tensor) -> torch.Tensor:
         """Return an operand with the noise of the partial sums over some of its axes.
 
         The noise of a term depends on its place in the sum too, so that equal terms round differently, but equal rows do
@@ -113,7 +112,10 @@ class RoundingNoise(TorchDispatchMode):
             return tensor
         shape = [size if axis in axes else 1 for axis, size in enumerate(tensor.shape)]
         places = torch.arange(math.prod(shape), dtype=BITS[tensor.dtype]).reshape(shape)
-        return self._with(self._noise(tensor, places), tensor, terms / 2, tensor)
+        noise = self._noise(tensor, places)
+        if isinstance(terms, torch.Tensor):
+            return self._with(noise.mul_(terms.to(tensor.dtype).sqrt_()), tensor, 0.5, tensor)
+        return self._with(noise, tensor, terms / 2, tensor)
 
     def _by_row(self, product: torch.Tensor, terms: float) -> torch.Tensor:
         """Give each row of a product of matrices a common noise, in place: one pass over what may be large."""
@@ -147,12 +149,12 @@ class RoundingNoise(TorchDispatchMode):
         noisy = list(args)
         if axes:
             noisy[place] = self._partial_sums(args[place], axes, terms)
+            terms = terms if isinstance(terms, float | int) else 1.0
         elif self.amplitude and name not in SELECTIONS and not any(returned.alias_info for returned in func._schema.returns):
             noisy = [self.jitter(operand) if self._is_input(operand) else operand for operand in args]
         result = self._steps(func, noisy, kwargs) if self._is_fused(func, name) else func(*noisy, **(kwargs or {}))
         results = result if isinstance(result, tuple) else (result,)
-        for decision in outcomes(name, args, results):
-            self.decisions = zlib.crc32(decision.numpy().tobytes(), self.decisions)
+        self._note_decisions(name, args, results)
         for tensor in results:
             if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dim() and not self.amplitude:
                 self.coarsest = max(self.coarsest, torch.finfo(tensor.dtype).eps)
@@ -170,12 +172,16 @@ class RoundingNoise(TorchDispatchMode):
         return self.decompose and name in FUSED and func in decomposition_table
 
     def _steps(self, func: Any, args: list[Any], kwargs: dict[str, Any] | None) -> Any:
-        """Run an operation step by step, each with noise; the decisions inside are not those of the loss."""
-        decisions, self.decompose = self.decisions, False
+        """Run a fused operation by steps, each with noise; the decisions inside are not those of the loss."""
+        decisions = self.decisions
         with self:
             result = decomposition_table[func](*args, **(kwargs or {}))
-        self.decisions, self.decompose = decisions, True
+        self.decisions = decisions
         return result
+
+    def _note_decisions(self, name: str, args: tuple[Any, ...], results: tuple[Any, ...]) -> None:
+        for decision in outcomes(name, args, results):
+            self.decisions = zlib.crc32(decision.numpy().tobytes(), self.decisions)
 
     def _is_input(self, operand: Any) -> bool:
         return isinstance(operand, torch.Tensor) and operand.untyped_storage().data_ptr() in self.inputs
@@ -220,6 +226,22 @@ class NaiveSums(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class ExactSoftplus(TorchDispatchMode):
+    """Compute log(1 + exp(z)) everywhere, where PyTorch returns z itself beyond a threshold of 20: an error of 2e-9."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation; softplus without its threshold as far as its exponential does not overflow."""
+        name = func._schema.name.removeprefix("aten::")
+        place = {"softplus": 2, "softplus_backward": 3}.get(name)
+        if place is not None and len(args) > place:
+            args = (*args[:place], EXPONENT, *args[place + 1 :])
+        elif name == "softplus":
+            args = (args[0], args[1] if len(args) > 1 else 1, EXPONENT)
+        return func(*args, **(kwargs or {}))
+
+
 def _running(terms: Iterable[torch.Tensor]) -> torch.Tensor:
     iterator = iter(terms)
     total = next(iterator).clone()
@@ -233,7 +255,7 @@ def _summed(args: tuple[Any, ...]) -> list[int]:
     return [dim % max(1, args[0].dim()) for dim in dims]
 
 
-def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float, int, tuple[int, ...]]:
+def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float | torch.Tensor, int, tuple[int, ...]]:
     """Say how many terms an operation adds up for each entry of its result, over which axes of which operand.
 
     Of two operands the smaller one is named.
@@ -257,5 +279,15 @@ def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float, int, tuple[in
     if name in SOLVERS:  # elimination adds up n products for each entry, of numbers that may have grown
         return 4.0 * args[0].shape[-1], 0, (args[0].dim() - 2, args[0].dim() - 1)
     if name == "embedding_dense_backward":
-        return max(1.0, args[1].numel() / max(1, args[2])), 0, tuple(range(args[0].dim() - 1))
+        return _repeats(args[1], args[0].dim()), 0, tuple(range(args[1].dim()))
+    if name in ACCUMULATIONS and len(args) > 3 and args[3] and args[2].dim() and len(args[1]) == 1:
+        return _repeats(args[1][0], args[2].dim()), 2, tuple(range(min(args[1][0].dim(), args[2].dim())))
+    if name == "cumsum" and args[0].dim():
+        return args[0].shape[args[1]], 0, (args[1] % args[0].dim(),)
     return 1.0, 0, ()
+
+
+def _repeats(indices: torch.Tensor, dims: int) -> torch.Tensor:
+    """Return how often each index occurs: so many terms are added up where it points to."""
+    _, places, counts = indices.unique(return_inverse=True, return_counts=True)
+    return counts[places].reshape(*indices.shape, *[1] * (dims - indices.dim()))

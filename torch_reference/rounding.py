@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from torch_reference.case import Array
+from torch_reference.decisions import Decision
 from torch_reference.evaluation import Autograd, Gradients
-from torch_reference.perturbation import NaiveSums, RoundingNoise
-from torch_reference.ties import Recorder, Tie, TieBreak, find_ties
+from torch_reference.perturbation import ExactSoftplus, NaiveSums, RoundingNoise
+from torch_reference.ties import HoldDecisions, Recorder, Tie, TieBreak, find_ties
 
 # Errors of correct gradients, in units of the scatter: 0.5 in the mean square, below 4 in any entry with a well measured s
 # (docs/crosscheck.md has the histogram). They are sums of many roundings, so six is far out in a Gaussian tail.
@@ -63,67 +64,65 @@ class Rounding:
         self.reference, watch = self._plain()
         self._decisions, self._finite = watch.decisions, watch.finite
         evaluated = watch.coarsest or EPSILON
-        self.epsilon = max(float(np.finfo(autograd.native).eps), evaluated, EPSILON)
+        self.epsilon = max(float(np.finfo(autograd.coarsest).eps), evaluated, EPSILON)
         self.amplitude = LINEAR if evaluated < self.epsilon else ULPS * evaluated
         self._factor = FACTOR if evaluated < self.epsilon else FACTOR * math.sqrt(2)  # both sides round, or only one
         self._moved = {name: np.zeros(value.shape) for name, value in self.reference.items()}
         self._draws = 0
         self._extra: Gradients = {}
+        self._recorded: Recorder | None = None
         self.draw(FEW)
 
     def _plain(self) -> tuple[Gradients, RoundingNoise]:
         watch = RoundingNoise(0.0, 0, finite=True)
-        if self.autograd.native != np.float64:
+        if self.autograd.coarsest.itemsize < 8:
             try:
                 return self.autograd.gradients(watch), watch
-            except (RuntimeError, TypeError):  # it holds tensors of a lower precision: two precisions do not multiply
-                self.autograd.stay_native()
+            except Exception:  # it holds tensors of a lower precision: two precisions do not multiply
+                self.autograd.lifted = False
                 watch = RoundingNoise(0.0, 0, finite=True)
         return self.autograd.gradients(watch), watch
 
     def draw(self, number: int, decompose: bool = False) -> None:
-        """Evaluate the reference with noise, and add to the scatter what does not come of a decision that flipped."""
-        flipped = []
+        """Evaluate the reference with noise, with all decisions as they were, and add what it does to the scatter."""
         for _ in range(number):
             noise = RoundingNoise(self.amplitude, next(self._seeds), self._finite, decompose)
-            moved = self._distance(self.autograd.gradients(noise))
-            if noise.decisions == self._decisions:
-                self._add(moved)
-            else:
-                flipped.append(moved)
-        if not self._draws:  # every draw took some decision the other way: what they agree on is no flip
-            self._add({name: np.minimum.reduce([moved[name] for moved in flipped]) for name in self.reference})
+            gradients = self.autograd.gradients(noise)
+            if noise.decisions != self._decisions:
+                gradients = self._noisy(self._plain_decisions())
+            for name, moved in _distance(gradients, self.reference).items():
+                self._moved[name] += moved
+            self._draws += 1
 
-    def _distance(self, gradients: Gradients) -> Gradients:
-        """Return how far each entry is from the reference; nothing where that is not finite."""
-        with np.errstate(all="ignore"):
-            for name, value in gradients.items():
-                np.abs(np.subtract(value, self.reference[name], out=value), out=value)
-                if not self._finite:
-                    value[~np.isfinite(value)] = 0.0
-        return gradients
+    def _plain_decisions(self) -> list[Decision]:
+        if self._recorded is None:
+            recorder = Recorder()
+            self.autograd.gradients(recorder)
+            self._recorded = recorder
+        return self._recorded.decisions
 
-    def _add(self, moved: Gradients) -> None:
-        for name, value in moved.items():
-            self._moved[name] += value
-        self._draws += 1
+    def _noisy(self, plain: list[Decision]) -> Gradients:
+        """Evaluate with noise but with given decisions."""
+        noise = RoundingNoise(self.amplitude, next(self._seeds), decompose=True)
+        return self.autograd.gradients(noise, HoldDecisions(plain))
 
     def closer_looks(self) -> Iterator[None]:
         """Measure more and more; stop as soon as no disagreement is left.
 
-        First the scatter, with more draws. Then what naive sums and what the inputs' own precision do to the gradient.
+        First the scatter, with more draws and inside fused operations too. Then what naive sums, an exact softplus and the
+        inputs' own precision do to the gradient.
         """
         for number in MORE:
             self.draw(number, decompose=True)
             yield
-        for modes in ((NaiveSums(),), ()):
+        for modes in ((NaiveSums(),), (ExactSoftplus(),), ()):
             watch = RoundingNoise(0.0, 0)
             try:
                 gradients = self.autograd.gradients(*modes, watch, native=True)
             except (RuntimeError, TypeError):  # the loss cannot be computed in the inputs' own precision
                 continue
             if watch.decisions == self._decisions:
-                for name, moved in self._distance(gradients).items():
+                for name, moved in _distance(gradients, self.reference).items():
                     self._extra[name] = np.maximum(self._extra.get(name, 0.0), moved)
         yield
 
@@ -154,23 +153,38 @@ class Rounding:
         return bound
 
     def with_ties(self, ties: list[Tie]) -> tuple[Gradients, Gradients]:
-        """Return the gradients where ties go the other way, and the largest differences from them that rounding explains."""
-        limit = self.autograd.gradients(TieBreak(ties))
-        moved = {name: np.zeros(value.shape) for name, value in limit.items()}
+        """Return the gradients where ties go the other way, and the differences from them that rounding explains.
+
+        Rounding moves what lies on a kink a little to its side, and that changes more than the decision.
+        """
+        recorder = Recorder()
+        limit = self.autograd.gradients(recorder, TieBreak(ties))
+        scatter = {name: np.zeros(value.shape) for name, value in limit.items()}
         for _ in range(FEW):
-            noisy = self.autograd.gradients(RoundingNoise(self.amplitude, next(self._seeds)), TieBreak(ties))
-            for name, value in noisy.items():
-                moved[name] += np.nan_to_num(np.abs(value - limit[name]), nan=0.0) / FEW
-        return limit, {name: self._bound(value, limit[name], self.epsilon) for name, value in moved.items()}
+            for name, moved in _distance(self._noisy(recorder.decisions), limit).items():
+                scatter[name] += moved / FEW
+        aside = _distance(self.autograd.gradients(TieBreak(ties, far=True)), limit)
+        return limit, {name: self._bound(moved, limit[name], self.epsilon) + aside[name] for name, moved in scatter.items()}
 
     def ties(self) -> list[Tie]:
         """Return the decisions of the reference that rounding could have taken the other way."""
-        recorders = [Recorder() for _ in range(1 + FEW)]
-        for number, recorder in enumerate(recorders):
-            amplitude = self.amplitude if number else 0.0
-            self.autograd.gradients(recorder, RoundingNoise(amplitude, next(self._seeds)))
-        noisy = [recorder.decisions for recorder in recorders[1:]]
-        return find_ties(recorders[0], noisy, self._factor * GAUSSIAN * self.epsilon / 2 / self.amplitude)
+        recorders = [Recorder() for _ in range(FEW)]
+        for recorder in recorders:
+            self.autograd.gradients(recorder, RoundingNoise(self.amplitude, next(self._seeds)))
+        plain = Recorder()
+        self.autograd.gradients(plain)
+        noisy = [recorder.decisions for recorder in recorders]
+        return find_ties(plain, noisy, self._factor * GAUSSIAN * self.epsilon / 2 / self.amplitude)
+
+
+def _distance(gradients: Gradients, reference: Gradients) -> Gradients:
+    """Return how far each entry is from the reference, in place; nothing where that is not finite."""
+    with np.errstate(all="ignore"):
+        for name, value in gradients.items():
+            np.abs(np.subtract(value, reference[name], out=value), out=value)
+            if not np.isfinite(value.max(initial=0.0)):
+                value[~np.isfinite(value)] = 0.0
+    return gradients
 
 
 def _spacing(epsilon: float) -> float:

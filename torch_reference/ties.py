@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from torch_reference.decisions import Decision, decided
 
@@ -68,10 +68,19 @@ class Recorder(TorchDispatchMode):
 
 
 class TieBreak(TorchDispatchMode):
-    """Take the given ties to their other side, by moving the operand there by next to nothing."""
+    """Take the given ties to their other side.
 
-    def __init__(self, ties: Sequence[Tie]) -> None:
+    Parameters
+    ----------
+    ties : sequence of Tie
+        Which.
+    far : bool
+        Move the operand as far as rounding may have moved it, and not by next to nothing.
+    """
+
+    def __init__(self, ties: Sequence[Tie], far: bool = False) -> None:
         super().__init__()
+        self.far = far
         self.count = 0
         self.moves: dict[int, list[Tie]] = {}
         for tie in ties:
@@ -83,12 +92,55 @@ class TieBreak(TorchDispatchMode):
         """Run one operation after moving its tied operands."""
         for decision in decided(func._schema.name.removeprefix("aten::"), args):
             if self.count in self.moves:
-                _move(decision, self.moves[self.count])
+                with _disable_current_modes():  # moving is no part of the computation
+                    _move(decision, self.moves[self.count], self.far)
             self.count += 1
         return func(*args, **(kwargs or {}))
 
 
-def _move(decision: Decision, ties: Sequence[Tie]) -> None:
+class HoldDecisions(TorchDispatchMode):
+    """Keep the decisions of another computation: an operand that noise took to another side goes back to its first place.
+
+    Parameters
+    ----------
+    plain : list of Decision
+        Those of the other computation.
+    """
+
+    def __init__(self, plain: list[Decision]) -> None:
+        super().__init__()
+        self.plain = iter(plain)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation after moving back its operands."""
+        for decision, before in zip(decided(func._schema.name.removeprefix("aten::"), args), self.plain, strict=False):
+            if decision.operand.shape == before.operand.shape:
+                with _disable_current_modes():  # moving is no part of the computation
+                    _move_back(decision, before)
+        return func(*args, **(kwargs or {}))
+
+
+def _move_back(decision: Decision, before: Decision) -> None:
+    operand = decision.operand.data
+    if decision.limit is not None and before.limit is not None:
+        distance = before.operand - before.limit
+        flipped = (operand - decision.limit).sign() != distance.sign()
+        operand[flipped] = (decision.limit + distance)[flipped]
+    elif decision.windows is not None and before.windows is not None:
+        index = decision.windows.clamp(min=0)
+        values, first = [(decision.side * each).reshape(-1)[index] for each in (operand, before.operand)]
+        absent = decision.windows < 0
+        now, then = [each.masked_fill(absent, -torch.inf).argmax(dim=1) for each in (values, first)]
+        moved = index[now != then].reshape(-1)
+        where = torch.unravel_index(moved, operand.shape)
+        operand[where] = before.operand[where]
+    elif not torch.equal(operand.reshape(-1).argsort(stable=True), before.operand.reshape(-1).argsort(stable=True)):
+        operand.copy_(before.operand)
+
+
+def _move(decision: Decision, ties: Sequence[Tie], far: bool) -> None:
     """Change the operand in place, so that what autograd has kept of it changes too."""
     operand, limit = decision.operand, decision.limit
     index = np.unravel_index([tie.entry for tie in ties], operand.shape)
@@ -97,8 +149,10 @@ def _move(decision: Decision, ties: Sequence[Tie]) -> None:
     target = (operand if limit is None else limit)[where]
     precision = torch.finfo(operand.dtype)
     nudge = (target.abs() * max(NUDGE, 2 * precision.eps)).clamp(min=max(TINY, precision.tiny))
+    reach = torch.tensor([tie.reach for tie in ties], dtype=operand.dtype)
+    if far:
+        nudge = torch.maximum(nudge, reach)
     if limit is None:  # above all rivals, and rivals that move together must not stay tied
-        reach = torch.tensor([tie.reach for tie in ties], dtype=operand.dtype)
         met: Counter[int] = Counter()
         for number, tie in enumerate(ties):
             met[tie.contest] += 1
