@@ -1,3 +1,6 @@
+import os
+import re
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -83,3 +86,37 @@ def test_the_text_travels_with_the_arrays(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors"):
         load_weights(tmp_path / "nothing.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"layers.0.weight": np.ones((3, 2))}, "layers.0.bias"),
+        ({"layers.0.weight": np.ones((3, 2)), "layers.0.bias": np.ones(4)}, "do not fit together"),
+        ({"layers.0.weight": np.ones((3, 2)), "layers.0.bias": np.ones((3, 1))}, "biases one"),
+        ({"layers.0.weight": np.array(1.0), "layers.0.bias": np.ones(3)}, "weights have two axes"),
+        ({"layers.0.weight": np.ones((3, 2), np.float32), "layers.0.bias": np.ones(3)}, "mixes float32 and float64"),
+        ({"weight": np.ones(3), "bias": np.ones(3)}, "layers.0.weight, layers.0.bias"),
+        ({}, "layers.0.weight, layers.0.bias"),
+    ],
+)
+def test_weights_must_be_those_of_a_network(tmp_path, arrays, words):
+    path = tmp_path / "weights.safetensors"
+    save_arrays(path, arrays)
+    with pytest.raises(ValueError, match=re.escape(words)) as raised:
+        load_weights(path)
+    assert str(path) in str(raised.value)
+
+
+def test_only_a_file_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ValueError, match="not a file"):
+            load_weights(path)
+
+
+def test_the_same_weights_give_the_same_bytes(saved, tmp_path):
+    again = [tmp_path / f"{number}.safetensors" for number in range(5)]
+    for path in again:
+        save_weights(path, MLP.xavier([5, 4, 3], seed=2).parameters)
+    assert {path.read_bytes() for path in again} == {saved.read_bytes()}
