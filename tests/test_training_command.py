@@ -326,6 +326,14 @@ def test_divergence_names_the_epoch_and_keeps_what_was_finite(side, data, tmp_pa
     assert not (out / "weights.safetensors").exists()
 
 
+def test_a_new_run_removes_the_results_of_an_earlier_one(finished):
+    _, out = finished
+    options = ("--data", out.parent / "tiny.npz", *SMALL, "--learning-rate", 1e30, "--out", out)
+    write_tiny(out.parent / "tiny.npz")
+    assert run("numpy", *options).status == 1
+    assert {path.name for path in out.iterdir()} == {".lock", "checkpoint.safetensors", "history.csv"}
+
+
 def test_weights_that_are_finite_but_useless_are_divergence_too(data, tmp_path):
     # the only update leaves weights of 1e26 or so: finite, but the logits that they give are not
     options = ("--data", data, *SMALL, "--epochs", 1, "--learning-rate", 1e28, "--out", tmp_path / "out")
