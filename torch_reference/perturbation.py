@@ -93,6 +93,7 @@ class RoundingNoise(TorchDispatchMode):
         self.finite = finite
         self.inputs: set[int] = set()
         self.multiplier = int(np.random.default_rng(seed).integers(2**63)) * 2 + 1
+        self.salt = 0
         self.decisions = 0
         self.coarsest = 0.0
 
@@ -135,7 +136,7 @@ class RoundingNoise(TorchDispatchMode):
         """Return a hash of the values: integers that fill the width of the dtype evenly, as floating numbers."""
         integers = BITS[tensor.dtype]
         width = torch.iinfo(integers).bits
-        multiplier = (self.multiplier >> (64 - width)) | 1
+        multiplier = ((self.multiplier ^ self.salt) >> (64 - width)) | 1
         multiplier -= 2**width if multiplier >> (width - 1) else 0
         odd: Any = multiplier if places is None else 2 * (places * multiplier) + 1
         return (tensor.contiguous().view(integers) * odd).to(tensor.dtype)
@@ -145,6 +146,8 @@ class RoundingNoise(TorchDispatchMode):
     ) -> Any:
         """Run one operation with noise."""
         name = func._schema.name.removeprefix("aten::")
+        if self.decompose:  # equal results of different operations were rounded apart
+            self.salt = zlib.crc32(name.encode()) * 0x100000001
         terms, place, axes = partial_sums(name, args)
         noisy = list(args)
         if axes:
