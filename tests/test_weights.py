@@ -125,7 +125,6 @@ def test_the_same_weights_give_the_same_bytes(saved, tmp_path):
 def test_a_changed_name_is_noticed(tmp_path):
     path = tmp_path / "a.safetensors"
     save_arrays(path, {"one": np.zeros(2), "two": np.ones(2)})
-    content = path.read_bytes()
-    path.write_bytes(content.replace(b'"one"', b'"???"').replace(b'"two"', b'"one"').replace(b'"???"', b'"two"'))
+    path.write_bytes(path.read_bytes().replace(b'"one"', b'"oNe"'))
     with pytest.raises(ValueError, match="does not match its checksum"):
         load_arrays(path)
