@@ -1,7 +1,7 @@
 """The gradient of ``MLP.backprop``, a block of rows at a time, on all cores: fast, in memory that stays flat."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,8 +14,9 @@ from manual_backprop.layers import Array
 from manual_backprop.network import MLP
 from manual_backprop.workers import Workers
 
-# Multiplications that a block is worth at least: with fewer, handing it to a thread costs more than it brings.
-SMALLEST_WORK = 40_000_000
+# Multiplications that a block is worth at least. With fewer, as in a minibatch of 128 rows, BLAS's own threads are
+# faster than ours, since they do not take turns with Python's lock.
+SMALLEST_WORK = 100_000_000
 # A larger set is cut into so many blocks at least, that as many workers find something to do ...
 FEWEST_BLOCKS = 8
 # ... and into blocks of so many rows at most. Longer ones are hardly faster; short ones of validation, which are the
@@ -39,7 +40,8 @@ class BlockedBackprop:
 
     The rows are cut into blocks, by the sizes of the network and the set alone. Workers take one block after the other
     through the whole network, while it is near in their caches, and add up the blocks' gradients in a fixed order: the
-    same bits come out whatever the number of workers. The arithmetic is in ``InPlaceBackprop``.
+    same bits come out whatever the number of workers. The arithmetic is in ``InPlaceBackprop``. A batch that is too
+    small to share out is left to BLAS's own threads; there the last bits may depend on how many those are.
 
     Memory is that of one block for each worker, whatever the number of images.
 
@@ -86,6 +88,9 @@ class BlockedBackprop:
             raise ValueError("batch: expected at least one example, got none")
         self._check(train)
         batch = self._cut(count, LONGEST_BATCH_BLOCK)
+        if len(batch) == 1 and valid is not None:
+            training, gradients, _ = self.backprop(train, rows)
+            return training, gradients, self.evaluate(valid)
         tasks: list[tuple[Split, slice | NDArray[np.integer]]] = [
             (train, block if rows is None else rows[block]) for block in batch
         ]
@@ -104,11 +109,11 @@ class BlockedBackprop:
                 self._sums[number % SUMS].vector += block.gradients.vector
             return score
 
-        scores = self._workers.run(task, len(tasks))
-        gradients, *others = self._sums[: len(batch)]
+        scores = self._run(task, len(tasks))
+        total, *others = self._sums[: len(batch)]
         for other in others:
-            gradients.vector += other.vector
-        return _mean(scores[: len(batch)]), gradients.arrays, _mean(scores[len(batch) :])
+            total.vector += other.vector
+        return _mean(scores[: len(batch)]), total.arrays, _mean(scores[len(batch) :])
 
     def evaluate(self, split: Split) -> Score:
         """Return the score on a set.
@@ -124,7 +129,17 @@ class BlockedBackprop:
         def task(number: int, worker: int) -> BlockScore:
             return self._in_place(worker).forward(split, blocks[number])
 
-        return _mean(self._workers.run(task, len(blocks)))
+        return _mean(self._run(task, len(blocks)))
+
+    def _run(self, task: Callable[[int, int], BlockScore], count: int) -> list[BlockScore]:
+        """Run the tasks; one alone is done by the caller, with BLAS's own threads."""
+
+        def quiet(number: int, worker: int) -> BlockScore:
+            # a diverging network shows in its loss; warnings from every block would only repeat it
+            with np.errstate(over="ignore", invalid="ignore"):
+                return task(number, worker)
+
+        return self._workers.run(quiet, count) if count > 1 else [quiet(number, 0) for number in range(count)]
 
     def _cut(self, count: int, longest: int) -> list[slice]:
         """Cut ``count`` rows into blocks whose lengths differ by one row at most."""

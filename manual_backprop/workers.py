@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-import numpy as np
 from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
@@ -87,17 +86,15 @@ class Workers:
 
     def _work(self, task: Callable[[int, int], Any], worker: int) -> None:
         try:
-            # a diverging network shows in its loss; warnings from threads would only repeat it
-            with np.errstate(over="ignore", invalid="ignore"):
-                while True:
-                    try:
-                        number = self._numbers.popleft()
-                    except IndexError:
-                        return
-                    result = task(number, worker)
-                    with self._ended:
-                        self._results[number] = result
-                        self._ended.notify_all()
+            while True:
+                try:
+                    number = self._numbers.popleft()
+                except IndexError:
+                    return
+                result = task(number, worker)
+                with self._ended:
+                    self._results[number] = result
+                    self._ended.notify_all()
         except _Stopped:
             return
         except BaseException:

@@ -17,7 +17,7 @@ def test_gradient_arrays_have_the_parameters_shapes_and_fill_one_vector():
     np.testing.assert_array_equal(np.sort(entries), gradients.vector)  # each entry in one place, none left out
 
 
-@pytest.mark.parametrize("count", [1, 31, 32, 33, 64, 70])
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 64, 70])
 def test_blocks_of_any_length_in_any_order_leave_no_trace_of_the_block_before(rng, count):
     mlp = MLP.xavier([5, 7, 6, 3], dtype=np.float64)
     for value in mlp.parameters.values():
