@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -15,7 +15,7 @@ Batches = Sequence[NDArray[np.int64] | None]
 """Which examples each update of an epoch sees; None stands for all of them, in order."""
 
 
-def to_examples(images: NDArray[np.generic], labels: NDArray[np.int64], like: Tensor) -> Examples:
+def to_examples(images: ArrayLike, labels: NDArray[np.int64], like: Tensor) -> Examples:
     """Copy images to the device of ``like`` and turn them into its precision; uint8 pixels become numbers in [0, 1]."""
     rows = torch.tensor(np.asarray(images), device=like.device)
     scale = 255 if rows.dtype == torch.uint8 else 1
