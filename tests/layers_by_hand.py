@@ -247,7 +247,7 @@ class Recurrent:
         return {"bias": dbias, "into": dinto, "across": dacross, "x": dx}
 
     def reference(self, x, into, across, bias, dout):
-        state, loss = torch.zeros(x.shape[1], across.shape[0]), 0
+        state, loss = x.new_zeros(x.shape[1], across.shape[0]), 0
         for step, upstream in zip(x, dout, strict=True):
             state = torch.tanh(step @ into + state @ across + bias)
             loss = loss + (state * upstream).sum()

@@ -104,11 +104,10 @@ class _Doctor:
     ) -> None:
         self.dtypes = dtypes
         self.manual, self.cases, self.rounding, self.seed = manual, cases, rounding, seed
-        comparable = [name for name in suspects if cases[name].manual.shape == cases[name].reference.shape]
         self.kinks: Kinks | None = None
-        ties = rounding.ties() if comparable else []
+        ties = rounding.ties() if suspects else []
         if ties:
-            self.kinks = Kinks(rounding, ties, {name: cases[name].wrong for name in comparable}, seed)
+            self.kinks = Kinks(rounding, ties, {name: _to_explain(cases[name]) for name in suspects}, seed)
 
     def explain(self, name: str) -> tuple[str, str]:
         """Return code and message for one gradient."""
@@ -122,15 +121,15 @@ class _Doctor:
         if self.kinks and same_shape and self.kinks.explains(name, case.manual):
             return "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
         code, message = self._diagnose(case)
-        if code in {"mismatch", "partial"} and self.kinks and same_shape:
+        if code in {"mismatch", "partial"} and self.kinks:
             for variant in self.kinks.variants(name):
                 seen = variant(case)
-                if not seen.wrong.any():
+                if same_shape and not seen.wrong.any():
                     continue
                 other, words = self._diagnose(seen)
                 if other not in {"mismatch", "partial"} and other != "precision":
                     return other, f"{words} (Apart from entries at a kink of the loss.)"
-            if self.kinks.touch(name, case.wrong):
+            if same_shape and self.kinks.touch(name, case.wrong):
                 message += " Those at a kink of the loss are no subgradient there."
         return code, message
 
@@ -169,6 +168,11 @@ class _Doctor:
         }
         moved[name][index] += step
         return float(self.rounding.autograd.at(moved).gradients()[name][index])
+
+
+def _to_explain(case: Case) -> NDArray[np.bool_]:
+    """Return the wrong entries; all of them where the shapes differ."""
+    return case.wrong if case.manual.shape == case.reference.shape else np.ones(case.reference.shape, dtype=bool)
 
 
 def _check_inputs(inputs: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from torch_reference.factors import CLOSE, LOOSE, describe
 from torch_reference.structure import partly_wrong, permuted, transposed, where, wrong_shape
 
 Verdict = tuple[str, str]
+SINGLE = float(np.finfo(np.float32).eps)
 
 
 def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict:
@@ -82,8 +83,18 @@ def scale(case: Case) -> str | None:
     words = describe(factor, case.inputs, close)
     if np.count_nonzero(case.nontrivial) < 2 and not words:
         return None  # any number is a multiple of a single other one
+    if abs(factor - 1) < max(30 * close, SINGLE):
+        return None  # too near to 1 to be told from rounding here, or see `rounded_constant`
     negative = " and has the wrong sign" if factor < 0 else ""
-    return f"manual = {factor:.6g} * right gradient{negative}{': ' + words if words else ''}."
+    return f"manual = {factor:.9g} * right gradient{negative}{': ' + words if words else ''}."
+
+
+def rounded_constant(case: Case) -> str | None:
+    """Off by a factor so near to 1 that a constant in the formula must have been rounded to float32."""
+    factor = ratio(case)
+    if factor is None or abs(factor - 1) >= SINGLE or case.epsilon >= SINGLE or np.count_nonzero(case.nontrivial) < 2:
+        return None
+    return f"The formula is right, but off by the factor {factor:.12g}: a constant was rounded to float32?"
 
 
 def term(case: Case) -> str | None:
@@ -131,6 +142,7 @@ CAUSES: tuple[tuple[str, Callable[[Case], str | None]], ...] = (
     ("zero", zero),
     ("sign", sign),
     ("scale", scale),
+    ("precision", rounded_constant),
     ("transpose", transposed),
     ("permutation", permuted),
     ("term", term),

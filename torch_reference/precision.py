@@ -18,6 +18,7 @@ WIDESPREAD = 0.3  # a lower precision shows in at least this share of the entrie
 NOISY = 0.8  # correlation of the error at two neighbouring points below which it is noise
 SMALL = 1e-2  # finite differences err by no more than this of the largest entry
 PROBES = 12  # entries for which higher derivatives are compared
+LONGEST = 3e-3  # step of finite differences that anybody would choose
 STEP = 1e-3  # for those, relative to the input
 ALIKE = 0.3  # what may be left of the error, relative: rounding is on top of it
 
@@ -79,6 +80,8 @@ def _finite_differences(case: Case, slope: Slope) -> str | None:
         steps = _steps(np.array(errors), np.array(derivative))
         if steps is not None:
             size = 2 * abs(steps) if words == "one-sided" else float(np.sqrt(abs(6 * steps)))
+            if size > LONGEST:
+                continue
             return f"The error is that of {words} finite differences with a step of about {size:.1e}."
     return None
 
@@ -89,4 +92,4 @@ def _steps(errors: NDArray[Any], derivatives: NDArray[Any]) -> float | None:
         return None
     constant = float(errors @ derivatives / (derivatives @ derivatives))
     rest = np.linalg.norm(errors - constant * derivatives)
-    return constant if rest <= ALIKE * np.linalg.norm(errors) and abs(constant) < 1e-2 else None
+    return constant if rest <= ALIKE * np.linalg.norm(errors) else None

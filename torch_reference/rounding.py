@@ -20,9 +20,9 @@ from torch_reference.perturbation import ExactSoftplus, NaiveSums, RoundingNoise
 from torch_reference.ties import HoldDecisions, Recorder, Tie, TieBreak, find_ties
 
 # Errors of correct gradients, in units of the scatter: 0.5 in the mean square, below 4 in any entry with a well measured s
-# (docs/crosscheck.md has the histogram). They are sums of many roundings, so six is far out in a Gaussian tail.
+# (docs/crosscheck.md has the histogram). They are sums of many roundings, so eight is far out in a Gaussian tail.
 EPSILON = float(np.finfo(np.float64).eps)
-FACTOR = 6.0
+FACTOR = 8.0
 GAUSSIAN = 1.25  # standard deviation over mean absolute deviation; the mean of absolute values cannot underflow
 # A plain check draws three times, one that finds a disagreement five and then sixteen more times.
 FEW, MORE = 3, (5, 16)
@@ -170,7 +170,7 @@ class Rounding:
         """Return the decisions of the reference that rounding could have taken the other way."""
         recorders = [Recorder() for _ in range(FEW)]
         for recorder in recorders:
-            self.autograd.gradients(recorder, RoundingNoise(self.amplitude, next(self._seeds)))
+            self.autograd.gradients(RoundingNoise(self.amplitude, next(self._seeds)), recorder)
         plain = Recorder()
         self.autograd.gradients(plain)
         noisy = [recorder.decisions for recorder in recorders]

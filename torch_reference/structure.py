@@ -11,6 +11,7 @@ from torch_reference.case import Case, agree, ratio
 Mask = NDArray[np.bool_]
 SHOWN = 8  # so many indices are listed in a message
 AXES = ("row", "column")
+FAIR = 0.2  # share of right entries from which a gradient counts as right in part
 
 
 def wrong_shape(case: Case) -> tuple[str, str]:
@@ -134,7 +135,7 @@ def partly_wrong(case: Case) -> str | None:
     if share == 0:
         return None
     slices = _whole_slices(wrong, nontrivial)
-    if share < 0.5 and not (absent and (slices or share > 0.05)) and not (slices and share >= 0.2):
+    if share < FAIR and not (absent and (slices or share > FAIR / 4)):
         return None
     zeros = " They are zero in manual." if absent else ""
     factor = ratio(case.only(wrong))
