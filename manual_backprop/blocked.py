@@ -54,6 +54,8 @@ class BlockedBackprop:
 
     def __init__(self, mlp: MLP, workers: int | None = None, block_rows: int | None = None) -> None:
         self._mlp = mlp
+        self._features = mlp.sizes[0]
+        self._work_per_row = sum(value.size for value in mlp.parameters.values())
         self._workers = Workers(workers)
         self._block_rows = block_rows
         self._per_worker: list[InPlaceBackprop | None] = [None] * self._workers.count
@@ -148,8 +150,7 @@ class BlockedBackprop:
         if self._block_rows is not None:
             blocks = math.ceil(count / self._block_rows)
         else:
-            work_per_row = sum(value.size for value in self._mlp.parameters.values())
-            worthwhile = count * work_per_row // SMALLEST_WORK
+            worthwhile = count * self._work_per_row // SMALLEST_WORK
             blocks = max(1, math.ceil(count / longest), min(worthwhile, FEWEST_BLOCKS))
             if blocks > 2:  # equal shares for two and for four workers
                 blocks = math.ceil(blocks / 4) * 4
@@ -165,9 +166,8 @@ class BlockedBackprop:
 
     def _check(self, split: Split) -> None:
         """Labels outside 0..K-1 are found block by block."""
-        features = self._mlp.sizes[0]
-        if split.images.ndim != 2 or split.images.shape[1] != features:
-            raise ValueError(f"images: expected (N, {features}), got {split.images.shape}")
+        if split.images.ndim != 2 or split.images.shape[1] != self._features:
+            raise ValueError(f"images: expected (N, {self._features}), got {split.images.shape}")
         if split.labels.shape != split.images.shape[:1] or not np.issubdtype(split.labels.dtype, np.integer):
             expected = f"integers ({len(split.images)},)"
             raise ValueError(f"labels: expected {expected}, got {split.labels.dtype} {split.labels.shape}")

@@ -1,5 +1,6 @@
 """``MLP.backprop`` for a block of rows, written into arrays that are made once."""
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ Rows = slice | NDArray[np.integer]
 
 # Rows that NumPy treats as one long row: one loop over 8 rows of 1000 takes half the time of 8 loops.
 STRIP = 8
+# Columns of a weight up to which its gradient lies transposed in memory; the optimizer is slower at that.
+NARROW = 64
 
 
 class BlockScore(NamedTuple):
@@ -38,8 +41,8 @@ class GradientArrays:
         start = 0
         for name, value in mlp.parameters.items():
             part = self.vector[start : start + value.size]
-            # BLAS is faster at the transpose of a narrow product: x.T @ g with few columns, as those of the classes
-            narrow = value.ndim == 2 and value.shape[1] < value.shape[0]
+            # with few columns, as those of the classes, BLAS is up to twice as fast at writing the transpose of x.T @ g
+            narrow = value.ndim == 2 and value.shape[1] <= NARROW < value.shape[0]
             self.arrays[name] = part.reshape(value.shape, order="F" if narrow else "C")
             start += value.size
 
@@ -64,18 +67,19 @@ class InPlaceBackprop:
             return np.zeros(shape, dtype)
 
         self._pixels = array(rows, inputs[0], dtype=np.uint8)
-        self._inputs = [array(rows, size) for size in inputs]  # of each layer
-        self._zero_strips = [np.zeros((STRIP, size), mlp.dtype) for size in inputs[1:]]
+        self._x = array(rows, inputs[0])
+        self._outputs = [array(rows, size) for size in mlp.sizes[1:]]  # of each layer, after relu where there is one
         self._bias_strips = [array(STRIP, size) for size in mlp.sizes[1:]]
+        self._zero_strips = [array(STRIP, size) for size in inputs[1:]]
         self._grad_inputs = [array(rows, size) for size in inputs[1:]]
         self._active = [array(rows, size, dtype=bool) for size in inputs[1:]]
-        self._logits = array(rows, classes)
         # a column for each row of the block: few long rows are faster than many short ones
         self._shifted = array(classes, rows)
         self._probabilities = array(classes, rows)
         self._row_maximum = array(rows)
         self._normalizer = array(rows)
         self._columns = np.arange(rows)
+        self._lowest = np.finfo(mlp.dtype).min
         self.gradients = GradientArrays(mlp)
 
     def forward(self, split: Split, rows: Rows) -> BlockScore:
@@ -91,17 +95,15 @@ class InPlaceBackprop:
         if wrong.any():
             raise ValueError(f"labels: {self._labels[wrong][0]} is outside 0..{len(self._shifted) - 1}")
         count = len(self._labels)
-        self._load(split.images, rows, count)
-        outputs = [*self._inputs[1:], self._logits]
-        for i, output in enumerate(outputs):
-            weight, bias = self._mlp.parameters[f"layers.{i}.weight"], self._mlp.parameters[f"layers.{i}.bias"]
-            np.matmul(self._inputs[i][:count], weight, out=output[:count])
-            self._bias_strips[i][:] = bias
-            strips = _strips(output, count)
+        self._inputs = [self._rows(split.images, rows, count), *(output[:count] for output in self._outputs)]
+        for i, (x, output) in enumerate(pairwise(self._inputs)):
+            np.matmul(x, self._mlp.parameters[f"layers.{i}.weight"], out=output)
+            self._bias_strips[i][:] = self._mlp.parameters[f"layers.{i}.bias"]
+            strips = _strips(self._outputs[i], count)
             strips += self._bias_strips[i].ravel()
-            if i < len(outputs) - 1:
+            if i < self._mlp.depth - 1:
                 np.maximum(strips, self._zero_strips[i].ravel(), out=strips)
-        logits = self._logits[:count]
+        logits = self._inputs[-1]
         correct = int((logits.argmax(axis=1) == self._labels).sum())
         return BlockScore(self._cross_entropy(logits), correct, count)
 
@@ -110,7 +112,7 @@ class InPlaceBackprop:
         count = len(self._labels)
         grad_output = self._cross_entropy_backward(batch_size)
         for i in reversed(range(self._mlp.depth)):
-            x = self._inputs[i][:count]
+            x = self._inputs[i]
             np.matmul(x.T, grad_output, out=gradients.arrays[f"layers.{i}.weight"])
             np.add.reduce(grad_output, axis=0, out=gradients.arrays[f"layers.{i}.bias"])
             if i > 0:
@@ -120,18 +122,20 @@ class InPlaceBackprop:
                 grad_input *= active
                 grad_output = grad_input
 
-    def _load(self, images: Images, rows: Rows, count: int) -> None:
-        """Write ``to_rows(images[rows])`` into the first layer's input."""
+    def _rows(self, images: Images, rows: Rows, count: int) -> Array:
+        """Return ``to_rows(images[rows])``."""
         if isinstance(images, np.ndarray) and images.dtype == np.uint8 and isinstance(rows, np.ndarray):
-            # clip is the one mode that writes straight into the array; no row is outside
-            pixels = images.take(rows, axis=0, out=self._pixels[:count], mode="clip")
+            # wrap writes straight into the array, as raise does not; the labels have shown that no row is outside
+            pixels = images.take(rows, axis=0, out=self._pixels[:count], mode="wrap")
         else:
             pixels = images[rows]
-        x = self._inputs[0][:count]
+        if pixels.dtype == self._x.dtype:
+            return pixels
+        x = self._x[:count]
         if pixels.dtype == np.uint8:
-            np.divide(pixels, 255, out=x, dtype=x.dtype)
-        else:
-            np.copyto(x, pixels, casting="unsafe")
+            return np.divide(pixels, 255, out=x, dtype=x.dtype)
+        np.copyto(x, pixels, casting="unsafe")
+        return x
 
     def _cross_entropy(self, logits: Array) -> float:
         """Return the sum over rows of log(sum_j exp(z_nj)) - z_ny, with z = logits - row maximum."""
@@ -141,11 +145,11 @@ class InPlaceBackprop:
         np.copyto(shifted, logits.T)
         np.maximum.reduce(shifted, axis=0, out=maximum)
         shifted -= maximum
-        np.maximum(shifted, np.finfo(shifted.dtype).min, out=shifted)
+        np.maximum(shifted, self._lowest, out=shifted)
         np.exp(shifted, out=exponentials)
         np.add.reduce(exponentials, axis=0, out=normalizer)
         losses = np.log(normalizer) - shifted[self._labels, self._columns[:count]]
-        return float(losses.sum(dtype=np.result_type(losses, np.float64)))
+        return float(losses.sum(dtype=np.promote_types(losses.dtype, np.float64)))
 
     def _cross_entropy_backward(self, batch_size: int) -> Array:
         """Return (softmax(logits) - one_hot) / batch_size."""

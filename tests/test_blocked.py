@@ -136,11 +136,14 @@ def test_bits_are_those_of_the_network_s_own_floats(rng, tmp_path):
     forms = {
         "uint8": Split(train.images[order], train.labels),
         "floats": Split(to_rows(train.images[order], np.float32), train.labels),
+        "floats in other order": Split(np.asfortranarray(to_rows(train.images[order], np.float32)), train.labels),
+        "more precise floats": Split(to_rows(train.images[order], np.float32).astype(float), train.labels),
+        "every other row": Split(np.repeat(train.images[order], 2, axis=0)[::2], train.labels),
         "other order in memory": Split(np.asfortranarray(train.images[order]), train.labels),
         "memory-mapped": Split(mapped, train.labels),
         "read-only": Split(np.frombuffer(train.images[order].tobytes(), np.uint8).reshape(300, 20), train.labels),
     }
-    for rows in (None, rng.permutation(300)[:64], np.arange(10, dtype=np.int32)):
+    for rows in (None, rng.permutation(300)[:64], np.arange(-5, 10, dtype=np.int32)):
         expected = copied(BlockedBackprop(mlp).backprop(forms["uint8"], rows))
         for split in forms.values():
             assert_same_bits(expected, BlockedBackprop(mlp).backprop(split, rows))

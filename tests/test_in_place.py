@@ -7,7 +7,7 @@ from manual_backprop.in_place import GradientArrays, InPlaceBackprop
 
 
 def test_gradient_arrays_have_the_parameters_shapes_and_fill_one_vector():
-    mlp = MLP.xavier([4, 6, 3, 3])
+    mlp = MLP.xavier([4, 80, 70, 3, 3])  # wide and narrow layers
     gradients = GradientArrays(mlp)
     gradients.vector[:] = np.arange(len(gradients.vector))
     assert list(gradients.arrays) == list(mlp.parameters)
