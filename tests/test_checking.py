@@ -1,0 +1,188 @@
+"""The check itself: every planted fault gets its code, and no right gradient is accused."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+torch = pytest.importorskip("torch")
+import faults  # noqa: E402 (needs torch)
+import layers_by_hand as layers  # noqa: E402
+
+from torch_reference import assert_gradients_match, crosscheck  # noqa: E402
+
+SEEDS = st.integers(0, 2**32 - 1)
+CODES = {
+    *("scale", "sign", "transpose", "permutation", "shape", "unreduced", "term", "partial"),
+    *("precision", "nonfinite", "side-effect", "zero", "mismatch"),
+}
+
+
+def check(layer, seed, dtype=np.float64):
+    inputs = layer.inputs(np.random.default_rng(seed), dtype)
+    with np.errstate(all="ignore"):  # some of the faults divide by zero
+        return crosscheck(layer.manual, layer.reference, inputs, seed % 1000)
+
+
+def test_the_table_holds_three_faults_of_every_code():
+    for code in CODES:
+        assert sum(fault.code == code for fault in faults.FAULTS) >= 3, code
+
+
+@pytest.mark.parametrize("fault", faults.FAULTS, ids=str)
+def test_a_planted_fault_gets_its_code_and_right_gradients_beside_it_none(fault):
+    for seed in (0, 1):
+        report = check(fault.build(), seed)
+        assert not report.ok
+        assert report.gradients[fault.gradient].code == fault.code, report
+        if fault.change is not None and fault.code != "side-effect":
+            others = {name: gradient.ok for name, gradient in report.gradients.items() if name != fault.gradient}
+            assert all(others.values()), report
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("layer", faults.RIGHT, ids=lambda layer: f"{type(layer).__name__}-{vars(type(layer))}"[:60])
+@settings(max_examples=6)
+@given(seed=SEEDS)
+def test_a_right_gradient_is_never_accused(layer, dtype, seed):
+    with np.errstate(all="ignore"):
+        inputs = layer.inputs(np.random.default_rng(seed), dtype)
+        assume(all(np.isfinite(value).all() for value in inputs.values()))
+    report = check(layer, seed, dtype)
+    assert report.ok, report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_none_of_ten_thousand_right_gradients_is_accused(dtype):
+    accused = [
+        (type(layer).__name__, seed)
+        for seed in range(5_000 // len(faults.RIGHT))
+        for layer in faults.RIGHT
+        if not check(layer, seed, dtype).ok
+    ]
+    assert accused == []
+
+
+@pytest.mark.parametrize(("dtype", "relative"), [(np.float64, 1e-12), (np.float32, 1e-4)])
+def test_an_error_in_one_entry_is_found_in_95_of_100_trials(dtype, relative):
+    found = 0
+    for trial in range(100):
+        rng = np.random.default_rng(trial)
+        layer = faults.right(layers.Dense, size=(64, 49, 16, 10))
+        inputs = layer.inputs(rng, dtype)
+        right = layer.manual(**inputs)
+        name = str(rng.choice(list(right)))
+        entry = rng.choice(np.flatnonzero(right[name]))
+
+        def manual(layer=layer, name=name, entry=entry, **inputs):
+            gradients = layer.manual(**inputs)
+            gradients[name].flat[entry] *= 1 + relative
+            return gradients
+
+        found += not crosscheck(manual, layer.reference, inputs).gradients[name].ok
+    assert found >= 95
+
+
+class TestKinks:
+    X = np.array([-1.0, 0.0, 0.0, 2.0])
+
+    @staticmethod
+    def relu_sum(x):
+        return (torch.relu(x) * torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=x.dtype)).sum()
+
+    @pytest.mark.parametrize("slope", [0.5, 1.0])
+    def test_a_subgradient_at_zero_is_right(self, slope):
+        def manual(x):
+            return {"x": np.array([1.0, 2.0, 3.0, 4.0]) * np.where(x == 0, slope, x > 0)}
+
+        assert crosscheck(manual, self.relu_sum, {"x": self.X}).gradients["x"].code == "kink"
+
+    @pytest.mark.parametrize("slope", [2.0, -0.5])
+    def test_what_is_no_subgradient_is_wrong(self, slope):
+        def manual(x):
+            return {"x": np.array([1.0, 2.0, 3.0, 4.0]) * np.where(x == 0, slope, x > 0)}
+
+        assert not crosscheck(manual, self.relu_sum, {"x": self.X}).ok
+
+    @pytest.mark.parametrize(
+        ("share", "ok"), [((1.0, 0, 0), True), ((0, 1.0, 0), True), ((0.3, 0.7, 0), True), ((1.0, 1.0, 0), False)]
+    )
+    def test_a_tied_maximum_may_share_its_gradient_but_not_multiply_it(self, share, ok):
+        report = crosscheck(lambda x: {"x": np.array(share)}, lambda x: x.max(), {"x": np.array([2.0, 2.0, 1.0])})
+        assert report.ok == ok, report
+
+    def test_a_mistake_elsewhere_is_not_excused_by_a_kink(self):
+        def manual(x):
+            return {"x": -np.array([1.0, 2.0, 3.0, 4.0]) * (x >= 0)}
+
+        assert not crosscheck(manual, self.relu_sum, {"x": self.X}).ok
+
+
+class TestInputsOfEveryKind:
+    @pytest.mark.parametrize("scale", [1e-150, 1e-15, 1.0, 1e15])
+    def test_any_scale(self, rng, scale):
+        inputs = {"x": rng.normal(size=(6, 5)) * scale, "g": rng.normal(size=(6, 5))}
+        assert_gradients_match(lambda x, g: {"x": g * 1.5}, lambda x, g: (1.5 * x * g).sum(), inputs)
+        wrong = crosscheck(lambda x, g: {"x": g * 3}, lambda x, g: (1.5 * x * g).sum(), inputs)
+        assert wrong.gradients["x"].code == "scale"
+
+    @pytest.mark.parametrize("shape", [(), (1,), (0, 3), (4,), (3, 4), (2, 3, 4), (2, 3, 4, 5)])
+    def test_any_number_of_axes(self, rng, shape):
+        inputs = {"x": np.array(rng.normal(size=shape))}
+        assert_gradients_match(lambda x: {"x": np.cos(x)}, lambda x: torch.sin(x).sum(), inputs)
+
+    def test_strided_fortran_ordered_and_read_only_arrays(self, rng):
+        fixed = rng.normal(size=(4, 5))
+        fixed.setflags(write=False)
+        inputs = {"a": np.asfortranarray(rng.normal(size=(4, 5))), "b": rng.normal(size=(8, 10))[::-2, ::2], "c": fixed}
+        assert_gradients_match(
+            lambda a, b, c: {"a": b * c, "b": (a * c).copy(order="F"), "c": a * b},
+            lambda a, b, c: (a * b * c).sum(),
+            inputs,
+        )
+
+    def test_an_input_that_the_loss_does_not_use_has_gradient_zero(self, rng):
+        inputs = {"x": rng.normal(size=3), "unused": rng.normal(size=2)}
+        assert_gradients_match(
+            lambda x, unused: {"x": 2 * x, "unused": 0 * unused}, lambda x, unused: (x * x).sum(), inputs
+        )
+
+
+class TestMisuse:
+    INPUTS = {"x": np.ones(3), "n": np.arange(3)}  # noqa: RUF012 (never changed)
+
+    @pytest.mark.parametrize(
+        ("manual", "reference", "error", "message"),
+        [
+            (lambda **_: {}, lambda x, n: x.sum(), ValueError, "empty dict"),
+            (lambda **_: None, lambda x, n: x.sum(), TypeError, "must return a dict"),
+            (lambda **_: {"y": np.ones(3)}, lambda x, n: x.sum(), ValueError, "'y', which is no input"),
+            (lambda **_: {"n": np.ones(3)}, lambda x, n: x.sum(), ValueError, "constant"),
+            (lambda **_: {"x": "one"}, lambda x, n: x.sum(), TypeError, "no array of real numbers"),
+            (lambda **_: {"x": np.ones(3)}, lambda x, n: x, ValueError, "scalar"),
+            (lambda **_: {"x": np.ones(3)}, lambda x, n: 3.0, TypeError, "scalar tensor"),
+            (lambda **_: {"x": np.ones(3)}, lambda x, n: x.detach().sum(), ValueError, "detached"),
+        ],
+    )
+    def test_each_mistake_in_using_it_is_one_line(self, manual, reference, error, message):
+        with pytest.raises(error, match=message) as caught:
+            crosscheck(manual, reference, self.INPUTS)
+        assert "\n" not in str(caught.value)
+
+    def test_inputs_must_be_arrays_of_real_numbers(self):
+        for inputs in ({"x": "text"}, {"x": np.array([1j])}, {"n": np.arange(3)}):
+            with pytest.raises((TypeError, ValueError)):
+                crosscheck(lambda **_: {"x": np.ones(1)}, lambda **_: None, inputs)
+
+
+def test_a_failed_assertion_shows_the_table(rng):
+    with pytest.raises(AssertionError, match=r"(?s)x .*sign.*negative of the right gradient"):
+        assert_gradients_match(lambda x: {"x": -2 * x}, lambda x: (x * x).sum(), {"x": rng.normal(size=4)})
+
+
+def test_the_note_says_between_which_gradients_the_mistake_enters():
+    report = check(next(fault for fault in faults.FAULTS if fault.title == "ReLU mask forgotten").build(), 0)
+    assert report.gradients["weight2"].ok
+    assert "weight2" in report.note or "bias2" in report.note
+    assert "enters between" in report.note
