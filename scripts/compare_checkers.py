@@ -1,7 +1,7 @@
 """Compare this project's gradient check with the usual ones, over the planted faults and right gradients of the tests.
 
-For each check: how many wrong gradients it finds, how many right ones it accuses, how many it names by their cause, and the
-smallest relative error of one random entry that it finds in 95 of 100 trials. gradcheck wraps the gradient in a
+For each check: how many wrong gradients it finds, how many right ones it accuses, how many it names by their cause, and
+the smallest relative error of one random entry that it finds in 95 of 100 trials. gradcheck wraps the gradient in a
 torch.autograd.Function and differentiates the loss numerically; the others compare with autograd's gradient.
 """
 
@@ -49,7 +49,7 @@ def gradcheck(layer: Any, inputs: Mapping[str, Any]) -> bool:
         def forward(ctx: Any, *values: torch.Tensor) -> torch.Tensor:
             ctx.save_for_backward(*values)
             fixed = {name: torch.from_numpy(np.array(value)) for name, value in constants.items()}
-            return layer.reference(**dict(zip(names, values, strict=True)), **fixed)  # type: ignore[no-any-return]
+            return layer.reference(**dict(zip(names, values, strict=True)), **fixed)
 
         @staticmethod
         def backward(ctx: Any, *upstream: torch.Tensor) -> Any:
@@ -104,7 +104,7 @@ CHECKS: dict[str, Callable[[Any, Mapping[str, Any]], bool]] = {
 }
 
 
-class OneEntry(layers_by_hand.Dense):
+class OneEntry(layers_by_hand.Dense):  # type: ignore[misc]
     """The right gradient of a 784-64-10 network at N = 128, but for one entry."""
 
     size = (128, 784, 64, 10)
@@ -141,7 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=3, help="random inputs for each gradient (default: 3)")
-    parser.add_argument("--trials", type=int, default=20, help="trials for each size of error; 0 skips them (default: 20)")
+    parser.add_argument(
+        "--trials", type=int, default=20, help="trials for each size of error; 0 skips them (default: 20)"
+    )
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")

@@ -1,7 +1,7 @@
 """Check hand-derived gradients against autograd: this project's network, or the functions in a file of one's own.
 
-A file defines ``inputs(rng)``, ``manual(**inputs)`` and ``reference(**inputs)``; docs/examples/softmax_regression.py is one.
-Exit status 0: everything matches; 1: something does not; 2: it could not run.
+A file defines ``inputs(rng)``, ``manual(**inputs)`` and ``reference(**inputs)``; docs/examples/softmax_regression.py is
+one. Exit status 0: everything matches; 1: something does not; 2: it could not run.
 """
 
 import argparse
@@ -57,8 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description="Check hand-derived gradients against PyTorch's autograd.")
-    parser.add_argument("file", nargs="?", type=Path, help="defines inputs(rng), manual(**inputs) and reference(**inputs); "
-                        "without it this project's own network and functions are checked")  # fmt: skip
+    parser.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        help="defines inputs(rng), manual(**inputs) and reference(**inputs); without it this project is checked",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random inputs and of the check (default: 0)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw every wrong gradient beside the right one")
@@ -176,11 +180,13 @@ def own_network(seed: int) -> list[Check]:
         labels = rng.integers(0, 10, 32)
         precision = np.dtype(dtype).name
         checks += [
-            Check(f"linear {precision}", linear, lambda x, weight, bias, upstream: ((x @ weight + bias) * upstream).sum(),
+            Check(f"linear {precision}", linear, lambda x, weight, bias, upstream: ((x @ weight + bias) *
+            upstream).sum(),
                   {"x": draw(32, 20), "weight": draw(20, 12), "bias": draw(12), "upstream": draw(32, 12)}),
             Check(f"relu {precision}", lambda x, upstream: {"x": layers.relu_backward(upstream, x)},
                   lambda x, upstream: (torch.relu(x) * upstream).sum(), {"x": draw(32, 12), "upstream": draw(32, 12)}),
-            Check(f"cross_entropy {precision}", lambda logits, labels: {"logits": layers.cross_entropy_backward(logits, labels)},
+            Check(f"cross_entropy {precision}", lambda logits, labels: {"logits": layers.cross_entropy_backward(logits,
+            labels)},
                   lambda logits, labels: cross_entropy(logits, labels), {"logits": 5 * draw(32, 10), "labels": labels}),
             Check(f"cross_entropy probabilities {precision}",
                   lambda logits, targets: {"logits": layers.cross_entropy_backward(logits, targets)},

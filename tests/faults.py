@@ -1,7 +1,7 @@
 """Mistakes that people make in hand-derived gradients, each with the code that the check must give it.
 
-A row of `FAULTS` names the layer, the gradient that goes wrong and how: either a change of the right gradient, called with
-the gradient and the inputs, or attributes of the layer that make its derivation wrong.
+A row of `FAULTS` names the layer, the gradient that goes wrong and how: either a change of the right gradient, called
+with the gradient and the inputs, or attributes of the layer that make its derivation wrong.
 """
 
 from collections.abc import Callable, Mapping

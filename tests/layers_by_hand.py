@@ -1,8 +1,8 @@
 """Layers with right gradients derived by hand, each beside the same loss in PyTorch: material for `faults.py`.
 
-Every layer is a class with `inputs(rng, dtype)`, `manual(**inputs)` and `reference(**inputs)`. The loss is the sum of the
-output times a random upstream gradient unless the layer is a loss itself. A class attribute named like a mistake changes
-`manual` the way people do by accident; `faults.py` sets it in a subclass.
+Every layer is a class with `inputs(rng, dtype)`, `manual(**inputs)` and `reference(**inputs)`. The loss is the sum of
+the output times a random upstream gradient unless the layer is a loss itself. A class attribute named like a mistake
+changes `manual` the way people do by accident; `faults.py` sets it in a subclass.
 """
 
 from typing import Any
@@ -284,7 +284,10 @@ class Logistic:
     scale = 3.0
 
     def inputs(self, rng, dtype):
-        return {"logits": (self.scale * rng.standard_normal((8, 5))).astype(dtype), "targets": rng.integers(0, 2, (8, 5))}
+        return {
+            "logits": (self.scale * rng.standard_normal((8, 5))).astype(dtype),
+            "targets": rng.integers(0, 2, (8, 5)),
+        }
 
     def manual(self, logits, targets):
         return {"logits": (1 / (1 + np.exp(-logits)) - targets).astype(logits.dtype) / logits.dtype.type(logits.size)}
@@ -432,6 +435,20 @@ class LongSum:
 
 
 RIGHT = (
-    Dense, Decay, Convolution, BatchNorm, LayerNorm, Attention, Embedding, Recurrent, SquaredError, Logistic, Temperature,
-    Hinge, MaxPool, Absolute, Solve, LongSum,
+    Dense,
+    Decay,
+    Convolution,
+    BatchNorm,
+    LayerNorm,
+    Attention,
+    Embedding,
+    Recurrent,
+    SquaredError,
+    Logistic,
+    Temperature,
+    Hinge,
+    MaxPool,
+    Absolute,
+    Solve,
+    LongSum,
 )
