@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import unfold
 
 AT_ZERO = {"relu", "relu_", "leaky_relu", "leaky_relu_", "_prelu_kernel", "abs", "sgn", "sign", "elu", "elu_"}
 AT_BOTH_SIGNS = {"softshrink": 0.5, "hardshrink": 0.5, "hardswish": 3.0, "hardsigmoid": 3.0}
@@ -114,15 +114,15 @@ def _slices(operand: torch.Tensor, dims: int | list[int]) -> torch.Tensor:
 
 def _pools(
     operand: torch.Tensor,
-    kernel: list[int],
-    stride: list[int] | None = None,
-    padding: list[int] | int = 0,
-    dilation: list[int] | int = 1,
+    kernel: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
     *_: Any,
 ) -> torch.Tensor:
     """Return the indices of the entries that each window of a pooling compares."""
     height, width = operand.shape[-2:]
     one = torch.arange(1.0, height * width + 1, dtype=torch.float64).reshape(1, 1, height, width)
-    windows = F.unfold(one, kernel, dilation, padding, stride or kernel)[0].T.to(torch.int64) - 1
+    windows = unfold(one, kernel, dilation, padding, stride or kernel)[0].T.to(torch.int64) - 1
     offsets = torch.arange(operand.numel() // (height * width)).reshape(-1, 1, 1) * (height * width)
     return torch.where(windows < 0, -1, windows + offsets).reshape(-1, windows.shape[-1])

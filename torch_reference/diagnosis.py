@@ -30,12 +30,12 @@ def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) ->
         Returns a message if the error is that of a lower precision.
     """
     if case.manual.shape != case.reference.shape:
-        code, message = wrong_shape(case)
-        if not code and case.manual.size == case.reference.size:
+        shape_code, words = wrong_shape(case)
+        if not shape_code and case.manual.size == case.reference.size:
             inner = case.with_manual(case.manual.reshape(case.reference.shape))
-            code, cause = diagnose(inner, low, imprecise)
-            return code, f"{message} Reshaped: {cause}"
-        return code or "mismatch", message
+            inner_code, inner_words = diagnose(inner, low, imprecise)
+            return inner_code, f"{words} Reshaped: {inner_words}"
+        return shape_code or "mismatch", words
     if message := nonfinite(case):
         return "nonfinite", message
     near = agree(case.manual, case.reference, case.allowed)  # too near for any cause but a few wrong entries
@@ -69,17 +69,17 @@ def zero(case: Case) -> str | None:
 
 
 def sign(case: Case) -> str | None:
-    """The negative of the right gradient."""
+    """Recognise the negative of the right gradient."""
     return "It is the negative of the right gradient." if agree(case.manual, -case.reference, case.allowed) else None
 
 
 def scale(case: Case) -> str | None:
-    """A constant times the right gradient."""
+    """Recognise a constant times the right gradient."""
     factor = ratio(case)
     if factor is None or abs(factor - 1) < CLOSE or not (np.abs(case.reference) > case.allowed).any():
         return None
     significant = np.abs(case.reference) > case.allowed
-    close = max(CLOSE, min(LOOSE, float(np.median((case.allowed[significant] / np.abs(case.reference[significant]))))))
+    close = max(CLOSE, min(LOOSE, float(np.median(case.allowed[significant] / np.abs(case.reference[significant])))))
     words = describe(factor, case.inputs, close)
     if np.count_nonzero(case.nontrivial) < 2 and not words:
         return None  # any number is a multiple of a single other one
@@ -98,7 +98,7 @@ def rounded_constant(case: Case) -> str | None:
 
 
 def term(case: Case) -> str | None:
-    """A constant times an input, or times its sign, too much or too little."""
+    """Recognise a constant times an input, or times its sign, that is too much or too little."""
     rest = case.difference
     if not np.isfinite(rest).all():
         return None

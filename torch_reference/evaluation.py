@@ -1,4 +1,4 @@
-"""What autograd says: the reference loss and its gradients, evaluated as often as the check needs and under any dispatch mode."""
+"""What autograd says: the reference loss and its gradients, evaluated as often as the check needs."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -34,9 +34,9 @@ class Autograd:
     Attributes
     ----------
     lifted : bool
-        Whether all inputs are evaluated in float64. Those of lower precision are lifted without loss, so that the reference
-        is right to far more digits than the gradient under test. Where the loss refuses that (because it holds tensors of
-        its own in a lower precision) it is evaluated in the precision of its inputs.
+        Whether all inputs are evaluated in float64. Those of lower precision are lifted without loss, so that the
+        reference is right to far more digits than the gradient under test. Where the loss refuses that (because it
+        holds tensors of its own in a lower precision) it is evaluated in the precision of its inputs.
     coarsest : dtype
         The lowest precision of the floating inputs. Scalars do not count, since NumPy adapts them to the arrays.
     loss : float
@@ -92,7 +92,7 @@ class Autograd:
         return {name: found[id(leaves[name])] for name in self.wanted if id(leaves[name]) in found}
 
     def _default(self, native: bool) -> torch.dtype:
-        exact = self.lifted and not native or self.coarsest.itemsize > 8
+        exact = (self.lifted and not native) or self.coarsest.itemsize > 8
         return torch.float64 if exact else torch.from_numpy(np.empty(0, self.coarsest)).dtype
 
     def _loss(self, modes: tuple[TorchDispatchMode, ...], native: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -69,7 +69,7 @@ def _candidates(inputs: Mapping[str, Any]) -> list[tuple[float, str]]:
         found += [((one - 1) / one, f"(n - 1)/n with n = {one}, {where}: Bessel's correction")]
     found += [(float(number), f"{number}, a whole number") for number in range(1, 101)]
     found += [(1 / number, f"1/{number}") for number in range(3, 101)]
-    found += [(10.0**power, f"a power of ten") for power in range(-6, 7)]
+    found += [(10.0**power, "a power of ten") for power in range(-6, 7)]
     found += [
         (math.log(2), "log 2: another base of the logarithm"),
         (1 / math.log(2), "1/log 2: another base of the logarithm"),

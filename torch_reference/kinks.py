@@ -1,4 +1,4 @@
-"""Is a difference from autograd due to a kink of the loss, and is the manual gradient a valid subgradient there?
+"""Whether a difference from autograd is due to a kink of the loss, and a valid subgradient there.
 
 Where a unit sits exactly on a kink, or so near that rounding decides on which side, each side has its gradient: the
 limits of the true one from there. They are found by taking each tied decision the other way, one by one. A valid

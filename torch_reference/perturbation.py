@@ -1,12 +1,11 @@
-"""Two ways to do the reference's arithmetic differently: with a little noise on every result, and with naive sums.
+"""The reference's arithmetic with a little noise on every result.
 
-Both watch every operation that PyTorch dispatches, in the forward and in the backward pass, so that the rounding of
-intermediate results counts and not only that of the inputs.
+The noise enters every operation that PyTorch dispatches, in the forward and in the backward pass, so that the rounding
+of intermediate results counts and not only that of the inputs.
 """
 
 import math
 import zlib
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,41 +14,8 @@ from torch._decomp import decomposition_table
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torch_reference.decisions import outcomes
+from torch_reference.operations import ACTIVATIONS, FUSED, SELECTIONS, partial_sums
 
-CONTRACTIONS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}  # where the first factor is
-SOLVERS = {
-    "_linalg_solve_ex", "linalg_lu_factor_ex", "linalg_lu", "linalg_lu_solve", "linalg_solve_triangular", "linalg_inv_ex",
-    "linalg_cholesky_ex", "cholesky_solve", "cholesky_inverse", "_linalg_det", "_linalg_slogdet", "_linalg_eigh",
-    "_linalg_svd", "linalg_qr", "linalg_lstsq", "triangular_solve",
-}  # fmt: skip
-# These choose among their operands' values or move them, and so do not round.
-SELECTIONS = set(
-    "relu relu_ clone copy_ detach abs neg sign sgn where gather index index_select take cat stack amax amin max min "
-    "maximum minimum fmax fmin clamp clamp_ clamp_min clamp_min_ clamp_max clamp_max_ threshold threshold_backward "
-    "hardtanh hardtanh_ hardtanh_backward max_pool2d_with_indices max_pool2d_with_indices_backward "
-    "max_pool3d_with_indices sort topk kthvalue median nanmedian mode cummax cummin flip roll repeat tril triu "
-    "constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d masked_fill masked_fill_ "
-    "masked_select masked_scatter scatter slice_scatter select_scatter select_backward slice_backward diag_embed "
-    "diagonal_backward unfold_backward value_selecting_reduction_backward embedding zeros ones full arange eye "
-    "zeros_like ones_like full_like new_zeros new_ones new_full empty empty_like scalar_tensor fill fill_ zero_ "
-    "_to_copy lift_fresh lift_fresh_copy view_copy _unsafe_view gt ge lt le eq ne isnan isinf "
-    "isfinite logical_and logical_or logical_not argmax argmin any all nonzero heaviside ceil floor round trunc pixel_shuffle "
-    "channel_shuffle bernoulli bernoulli_ rand rand_like randn randn_like native_dropout normal_ uniform_".split()
-)
-# Fused kernels hide their intermediate results, and some of these nearly cancel. A closer look computes them by steps.
-FUSED = set(
-    "_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data logsumexp logaddexp xlogy "
-    "native_layer_norm native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit "
-    "native_group_norm native_group_norm_backward var var_mean std std_mean addcmul addcdiv "
-    "gelu gelu_backward silu silu_backward elu elu_backward mish mish_backward sigmoid_backward tanh_backward glu "
-    "glu_backward _fused_rms_norm _fused_rms_norm_backward linalg_vector_norm mse_loss mse_loss_backward huber_loss huber_loss_backward smooth_l1_loss smooth_l1_loss_backward "
-    "binary_cross_entropy binary_cross_entropy_backward".split()
-)
-# Derivatives between 0 and 1 that are computed without cancellation even by steps, while 1 - sigmoid(z) written out rounds
-# absolutely: their noise is relative to the upstream gradient, the first operand.
-ACTIVATIONS = {"log_sigmoid_backward", "softplus_backward"}
-EXPONENT = 80.0  # exp of this is finite in every precision but float16
-ACCUMULATIONS = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
 BITS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16}
 
 
@@ -57,9 +23,10 @@ class RoundingNoise(TorchDispatchMode):
     """Multiply every result of floating arithmetic by 1 + amplitude * r, with r uniform in [-1, 1).
 
     This is Monte Carlo arithmetic (Parker, 1997): the scatter of the final result over several seeds is the error that
-    rounding by `amplitude` causes to first order. A sum of n terms t_k in sequence rounds each partial sum; for terms of
-    random sign that is an error of amplitude * sqrt(n / 2) * sqrt(sum t_k^2), for terms of one sign
-    amplitude * sqrt(n / 3) * |sum t_k|: hence the noise on the operands and on the result of sums and products of matrices.
+    rounding by `amplitude` causes to first order. A sum of n terms t_k in sequence rounds each partial sum; for terms
+    of random sign that is an error of amplitude * sqrt(n / 2) * sqrt(sum t_k^2), for terms of one sign
+    amplitude * sqrt(n / 3) * |sum t_k|: hence the noise on the operands and on the result of sums and products of
+    matrices.
 
     r is a hash of the value's bits: equal values stay equal, and zeros zero, so that ties and dead units survive.
 
@@ -106,8 +73,8 @@ class RoundingNoise(TorchDispatchMode):
     def _partial_sums(self, tensor: torch.Tensor, axes: tuple[int, ...], terms: float | torch.Tensor) -> torch.Tensor:
         """Return an operand with the noise of the partial sums over some of its axes.
 
-        The noise of a term depends on its place in the sum too, so that equal terms round differently, but equal rows do
-        not.
+        The noise of a term depends on its place in the sum too, so that equal terms round differently, but equal rows
+        do not.
         """
         if tensor.dtype not in BITS or self.amplitude == 0 or not tensor.dim():
             return tensor
@@ -152,8 +119,11 @@ class RoundingNoise(TorchDispatchMode):
         noisy = list(args)
         if axes:
             noisy[place] = self._partial_sums(args[place], axes, terms)
-            terms = terms if isinstance(terms, float | int) else 1.0
-        elif self.amplitude and name not in SELECTIONS and not any(returned.alias_info for returned in func._schema.returns):
+        elif (
+            self.amplitude
+            and name not in SELECTIONS
+            and not any(returned.alias_info for returned in func._schema.returns)
+        ):
             noisy = [self.jitter(operand) if self._is_input(operand) else operand for operand in args]
         result = self._steps(func, noisy, kwargs) if self._is_fused(func, name) else func(*noisy, **(kwargs or {}))
         results = result if isinstance(result, tuple) else (result,)
@@ -164,9 +134,10 @@ class RoundingNoise(TorchDispatchMode):
                 self.finite = self.finite and bool(torch.isfinite(tensor.sum()))
         if name in SELECTIONS or len(results) != len(func._schema.returns):
             return result
+        partial = 1.0 if isinstance(terms, torch.Tensor) else max(1.0, terms / 3)
         scale = args[0] if name in ACTIVATIONS else None
         results = tuple(
-            self._rounded(tensor, returned.alias_info, max(1.0, terms / 3), scale)
+            self._rounded(tensor, returned.alias_info, partial, scale)
             for tensor, returned in zip(results, func._schema.returns, strict=True)
         )
         return results if isinstance(result, tuple) else results[0]
@@ -198,99 +169,3 @@ class RoundingNoise(TorchDispatchMode):
         if alias.is_write:
             result.copy_(self.jitter(result))
         return result
-
-
-class NaiveSums(TorchDispatchMode):
-    """Add up every sum and matrix product term by term, in the order of the terms and the precision of the tensors.
-
-    A loop over the examples does that. Its error can grow like the number of terms when they are all alike, which no
-    random noise shows.
-    """
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run one operation, a sum term by term."""
-        name = func._schema.name.removeprefix("aten::")
-        if name in {"sum", "mean"} and args[0].is_floating_point() and args[0].numel():
-            dims = _summed(args)
-            kept = [dim for dim in range(args[0].dim()) if dim not in dims]
-            terms = args[0].permute(*dims, *kept).reshape(-1, *[args[0].shape[dim] for dim in kept])
-            total = _running(term for term in terms)
-            shape = [1 if dim in dims else size for dim, size in enumerate(args[0].shape)]
-            total = total.reshape(shape) if len(args) > 2 and args[2] else total
-            return total / len(terms) if name == "mean" else total
-        if name in {"mm", "bmm", "addmm", "baddbmm"}:
-            left, right = args[CONTRACTIONS[name]], args[CONTRACTIONS[name] + 1]
-            if left.shape[-1]:
-                pairs = zip(left.unbind(-1), right.unbind(-2), strict=True)
-                total = _running(column.unsqueeze(-1) * row.unsqueeze(-2) for column, row in pairs)
-                return total if name in {"mm", "bmm"} else total + args[0]
-        return func(*args, **(kwargs or {}))
-
-
-class ExactSoftplus(TorchDispatchMode):
-    """Compute log(1 + exp(z)) everywhere, where PyTorch returns z itself beyond a threshold of 20: an error of 2e-9."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run one operation; softplus without its threshold as far as its exponential does not overflow."""
-        name = func._schema.name.removeprefix("aten::")
-        place = {"softplus": 2, "softplus_backward": 3}.get(name)
-        if place is not None and len(args) > place:
-            args = (*args[:place], EXPONENT, *args[place + 1 :])
-        elif name == "softplus":
-            args = (args[0], args[1] if len(args) > 1 else 1, EXPONENT)
-        return func(*args, **(kwargs or {}))
-
-
-def _running(terms: Iterable[torch.Tensor]) -> torch.Tensor:
-    iterator = iter(terms)
-    total = next(iterator).clone()
-    for term in iterator:
-        total += term
-    return total
-
-
-def _summed(args: tuple[Any, ...]) -> list[int]:
-    dims = args[1] if len(args) > 1 and args[1] else range(args[0].dim())
-    return [dim % max(1, args[0].dim()) for dim in dims]
-
-
-def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float | torch.Tensor, int, tuple[int, ...]]:
-    """Say how many terms an operation adds up for each entry of its result, over which axes of which operand.
-
-    Of two operands the smaller one is named.
-    """
-    if name in CONTRACTIONS:
-        first = CONTRACTIONS[name]
-        left, right = args[first], args[first + 1]
-        terms = left.shape[-1]
-        if left.numel() <= right.numel():
-            return terms, first, (left.dim() - 1,)
-        return terms, first + 1, (max(0, right.dim() - 2),)
-    if name == "convolution":
-        return args[1].numel() / max(1, args[1].shape[0]), 1, tuple(range(1, args[1].dim()))
-    if name == "convolution_backward":
-        grad, _, weight = args[:3]
-        spatial = tuple(axis for axis in range(grad.dim()))
-        return max(grad.numel() / max(1, grad.shape[1]), weight.numel() / max(1, weight.shape[1])), 0, spatial
-    if name in {"sum", "mean"}:
-        axes = tuple(_summed(args))
-        return math.prod(args[0].shape[axis] for axis in axes), 0, axes
-    if name in SOLVERS:  # elimination adds up n products for each entry, of numbers that may have grown
-        return 4.0 * args[0].shape[-1], 0, (args[0].dim() - 2, args[0].dim() - 1)
-    if name == "embedding_dense_backward":
-        return _repeats(args[1], args[0].dim()), 0, tuple(range(args[1].dim()))
-    if name in ACCUMULATIONS and len(args) > 3 and args[3] and args[2].dim() and len(args[1]) == 1:
-        return _repeats(args[1][0], args[2].dim()), 2, tuple(range(min(args[1][0].dim(), args[2].dim())))
-    if name == "cumsum" and args[0].dim():
-        return args[0].shape[args[1]], 0, (args[1] % args[0].dim(),)
-    return 1.0, 0, ()
-
-
-def _repeats(indices: torch.Tensor, dims: int) -> torch.Tensor:
-    """Return how often each index occurs: so many terms are added up where it points to."""
-    _, places, counts = indices.unique(return_inverse=True, return_counts=True)
-    return counts[places].reshape(*indices.shape, *[1] * (dims - indices.dim()))

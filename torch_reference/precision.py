@@ -1,7 +1,7 @@
-"""Is the error that of a lower precision, or of finite differences, rather than of a wrong formula?
+"""Whether the error is that of a lower precision, or of finite differences, rather than of a wrong formula.
 
-Rounding errors are noise: they change completely when the inputs move by a little more than the rounding unit, while the
-error of a wrong formula moves along smoothly. Finite differences err by a multiple of a higher derivative, which
+Rounding errors are noise: they change completely when the inputs move by a little more than the rounding unit, while
+the error of a wrong formula moves along smoothly. Finite differences err by a multiple of a higher derivative, which
 autograd can be asked for.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from torch_reference.case import Array, Case, weigh
 
-PRECISIONS = {"float32": np.float32, "float16": np.float16}
+PRECISIONS: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
 WIDESPREAD = 0.3  # a lower precision shows in at least this share of the entries
 NOISY = 0.8  # correlation of the error at two neighbouring points below which it is noise
 SMALL = 1e-2  # finite differences err by no more than this of the largest entry

@@ -122,7 +122,7 @@ class Report:
     def __str__(self) -> str:
         """Return a table of at most 100 columns, and the details of what is wrong below it."""
         total, right = len(self.gradients), sum(gradient.ok for gradient in self.gradients.values())
-        rows = [("gradient", "shape", "code", "error / allowed", "wrong entries")]
+        rows: list[tuple[str, ...]] = [("gradient", "shape", "code", "error / allowed", "wrong entries")]
         rows += [_row(gradient) for gradient in self.gradients.values()]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

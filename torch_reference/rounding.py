@@ -1,9 +1,10 @@
 """How much disagreement rounding explains, entry by entry, for the very inputs at hand.
 
 The reference is evaluated several times with a little random noise on the result of every operation of its forward and
-backward pass (`perturbation.RoundingNoise`). The scatter s of an entry of the gradient over these draws is the error that
-rounding causes there: large for sums that nearly cancel and for ill-conditioned problems, zero for dead units. Two correct
-gradients may differ by `FACTOR * s`, by the rounding of the result itself, and by what the format cannot represent.
+backward pass (`perturbation.RoundingNoise`). The scatter s of an entry of the gradient over these draws is the error
+that rounding causes there: large for sums that nearly cancel and for ill-conditioned problems, zero for dead units. Two
+correct gradients may differ by `FACTOR * s`, by the rounding of the result itself, and by what the format cannot
+represent.
 """
 
 import math
@@ -13,25 +14,28 @@ from typing import Any
 
 import numpy as np
 
+from torch_reference.alternatives import ExactSoftplus, NaiveSums
 from torch_reference.case import Array
 from torch_reference.decisions import Decision
 from torch_reference.evaluation import Autograd, Gradients
-from torch_reference.perturbation import ExactSoftplus, NaiveSums, RoundingNoise
+from torch_reference.perturbation import RoundingNoise
 from torch_reference.ties import HoldDecisions, Recorder, Tie, TieBreak, find_ties
 
-# Errors of correct gradients, in units of the scatter: 0.5 in the mean square, below 4 in any entry with a well measured s
-# (docs/crosscheck.md has the histogram). They are sums of many roundings, so eight is far out in a Gaussian tail.
+# Errors of correct gradients, in units of the scatter: 0.5 in the mean square, below 4 in any entry with a well
+# measured s (docs/crosscheck.md has the histogram). They are sums of many roundings, so eight is far out in a Gaussian
+# tail.
 EPSILON = float(np.finfo(np.float64).eps)
 FACTOR = 8.0
 GAUSSIAN = 1.25  # standard deviation over mean absolute deviation; the mean of absolute values cannot underflow
 # A plain check draws three times, one that finds a disagreement five and then sixteen more times.
 FEW, MORE = 3, (5, 16)
-# With three draws one scatter in 500 comes out ten times too small by chance. It is raised to half of that of its row and
-# column, but never more than 32-fold, so that small entries beside large ones keep a small allowance.
+# With three draws one scatter in 500 comes out ten times too small by chance. It is raised to half of that of its row
+# and column, but never more than 32-fold, so that small entries beside large ones keep a small allowance.
 POOLED, RAISED = 0.5, 32.0
 # Noise for inputs of lower precision than the evaluation: so small that the response is linear and no decision flips.
 LINEAR = 2.0**-36
-# Noise where the evaluation has no spare digits: eight units in the last place, so that its own rounding is a small part.
+# Noise where the evaluation has no spare digits: eight units in the last place, so that its own rounding is a small
+# part.
 ULPS = 8
 # What the last few operations round: the final division by N, a cast, a product with the upstream gradient.
 FINAL = 4.0
@@ -54,8 +58,8 @@ class Rounding:
     reference : dict of str to float64 array
         Autograd's gradients.
     epsilon : float
-        Machine epsilon that the gradient under test is held to: that of the coarsest floating input, or of the reference
-        where that computes in a lower precision.
+        Machine epsilon that the gradient under test is held to: that of the coarsest floating input, or of the
+        reference where that computes in a lower precision.
     """
 
     def __init__(self, autograd: Autograd, seed: int) -> None:
@@ -109,8 +113,8 @@ class Rounding:
     def closer_looks(self) -> Iterator[None]:
         """Measure more and more; stop as soon as no disagreement is left.
 
-        First the scatter, with more draws and inside fused operations too. Then what naive sums, an exact softplus and the
-        inputs' own precision do to the gradient.
+        First the scatter, with more draws and inside fused operations too. Then what naive sums, an exact softplus and
+        the inputs' own precision do to the gradient.
         """
         for number in MORE:
             self.draw(number, decompose=True)
@@ -164,7 +168,9 @@ class Rounding:
             for name, moved in _distance(self._noisy(recorder.decisions), limit).items():
                 scatter[name] += moved / FEW
         aside = _distance(self.autograd.gradients(TieBreak(ties, far=True)), limit)
-        return limit, {name: self._bound(moved, limit[name], self.epsilon) + aside[name] for name, moved in scatter.items()}
+        return limit, {
+            name: self._bound(moved, limit[name], self.epsilon) + aside[name] for name, moved in scatter.items()
+        }
 
     def ties(self) -> list[Tie]:
         """Return the decisions of the reference that rounding could have taken the other way."""

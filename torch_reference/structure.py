@@ -59,7 +59,7 @@ def transposed(case: Case) -> str | None:
 
 
 def permuted(case: Case) -> str | None:
-    """The slices along an axis are the right ones in another order, or shifted, or all entries are shuffled."""
+    """Recognise the right slices along an axis, or all entries, in another order."""
     manual, reference, allowed = case.manual, case.reference, case.allowed
     if manual.size < 2 or np.count_nonzero(case.nontrivial) < 2:
         return None
@@ -108,10 +108,10 @@ def _shifted(case: Case) -> str | None:
             to, origin = (ahead, behind) if shift > 0 else (behind, ahead)
             index = [slice(None)] * manual.ndim
             one, two = (
-                tuple([*index[:axis], to, *index[axis + 1 :]]),
-                tuple([*index[:axis], origin, *index[axis + 1 :]]),
+                (*index[:axis], to, *index[axis + 1 :]),
+                (*index[:axis], origin, *index[axis + 1 :]),
             )
-            enough = np.count_nonzero(case.nontrivial[two]) >= max(2, np.count_nonzero(case.nontrivial) // 2)
+            enough = np.count_nonzero(case.nontrivial[two]) >= max(2, int(np.count_nonzero(case.nontrivial)) // 2)
             varied = (np.abs(reference[one] - reference[two]) > case.allowed[two]).any()
             if enough and varied and agree(manual[one], reference[two], case.allowed[two]):
                 return f"The right values, shifted by {shift} along axis {axis}."
@@ -130,7 +130,7 @@ def partly_wrong(case: Case) -> str | None:
     """Only some rows, columns or entries are wrong."""
     wrong, nontrivial = case.wrong, case.nontrivial
     right = np.count_nonzero(nontrivial & ~wrong)
-    share = right / max(1, np.count_nonzero(nontrivial))
+    share = right / max(1, int(np.count_nonzero(nontrivial)))
     absent = bool((case.manual[wrong] == 0).all())
     if share == 0:
         return None
@@ -151,7 +151,7 @@ def _whole_slices(wrong: Mask, nontrivial: Mask) -> bool:
     """Say whether the wrong entries fill whole slices along an axis, and at least one slice is right."""
     for axis in range(wrong.ndim):
         others = tuple(other for other in range(wrong.ndim) if other != axis)
-        bad = wrong.any(axis=others)
+        bad = np.asarray(wrong.any(axis=others))
         full = (wrong | ~nontrivial).all(axis=others)
         if (full | ~bad).all() and (~bad & nontrivial.any(axis=others)).any():
             return True
@@ -170,11 +170,11 @@ def where(wrong: Mask, nontrivial: Mask | None = None) -> str:
     best: tuple[float, str] | None = None
     for axis, size in enumerate(wrong.shape):
         others = tuple(other for other in range(wrong.ndim) if other != axis)
-        bad = wrong.any(axis=others)
+        bad = np.asarray(wrong.any(axis=others))
         name = AXES[axis] if wrong.ndim == 2 else f"index on axis {axis}"
         plural = {"row": "rows", "column": "columns"}.get(name, f"indices on axis {axis}")
         listed = ranges(np.flatnonzero(bad))
-        if (wrong | ~nontrivial).all(axis=others)[bad].all() and not bad.all():
+        if np.asarray((wrong | ~nontrivial).all(axis=others))[bad].all() and not bad.all():
             words = f"{np.count_nonzero(bad)} of {size} {plural} {'is' if bad.sum() == 1 else 'are'} wrong: {listed}."
             if best is None or bad.mean() < best[0]:
                 best = (float(bad.mean()), words)

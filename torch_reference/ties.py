@@ -99,7 +99,7 @@ class TieBreak(TorchDispatchMode):
 
 
 class HoldDecisions(TorchDispatchMode):
-    """Keep the decisions of another computation: an operand that noise took to another side goes back to its first place.
+    """Keep the decisions of another computation: an operand that noise moved across goes back to its first place.
 
     Parameters
     ----------
@@ -182,13 +182,15 @@ def find_ties(plain: Recorder, noisy: list[list[Decision]], factor: float) -> li
         distance = _distance(decision)
         same = [other[number] for other in noisy if number < len(other)]
         changes = [(_distance(other) - distance).abs() for other in same if other.operand.shape == distance.shape]
-        reach = factor * torch.stack([*changes, torch.zeros_like(distance)]).nan_to_num(0.0).sum(0) / max(1, len(changes))
+        reach = (
+            factor * torch.stack([*changes, torch.zeros_like(distance)]).nan_to_num(0.0).sum(0) / max(1, len(changes))
+        )
         if decision.limit is not None:
             close = distance.abs() <= reach
             sides = [(close & (distance <= 0), 1), (close & (distance >= 0), -1)]
             found += _listed(number, sides, reach)
         elif decision.windows is not None:
-            found += _contests(number, decision, reach)
+            found += _contests(number, decision, decision.windows, reach)
         else:
             tied = _equals(distance.reshape(-1), reach.reshape(-1))
             found += _listed(number, [(tied, 1), (tied, -1)], reach)
@@ -217,11 +219,10 @@ def _listed(number: int, sides: list[tuple[torch.Tensor, int]], reach: torch.Ten
     ]
 
 
-def _contests(number: int, decision: Decision, reach: torch.Tensor) -> list[Tie]:
-    """Entries within reach of the winner of their window."""
-    assert decision.windows is not None
-    absent = decision.windows < 0
-    index = decision.windows.clamp(min=0)
+def _contests(number: int, decision: Decision, windows: torch.Tensor, reach: torch.Tensor) -> list[Tie]:
+    """Return the entries within reach of the winner of their window."""
+    absent = windows < 0
+    index = windows.clamp(min=0)
     values = (decision.side * decision.operand).reshape(-1)[index].masked_fill(absent, -torch.inf)
     near = reach.reshape(-1)[index]
     best, winner = values.max(dim=1, keepdim=True)
