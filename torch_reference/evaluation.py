@@ -101,8 +101,7 @@ class Autograd:
             if isinstance(mode, RoundingNoise):
                 mode.inputs = {value.untyped_storage().data_ptr() for value in tensors.values()}
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
-        with _quiet(self._default(native)), torch.random.fork_rng(devices=[]), _stacked(modes):
-            torch.manual_seed(self.seed)
+        with _quiet(self._default(native)), _seeded(self.seed), _stacked(modes):
             loss = self.reference(**tensors)
         scalar = _checked(loss)
         self.loss = float(scalar.detach())
@@ -115,12 +114,14 @@ def is_floating(value: Any) -> bool:
 
 
 def _tensor(value: Any, lift: bool) -> torch.Tensor:
-    array = np.array(value, order="C")
+    array = np.asarray(value)
     if array.dtype.kind == "f" and (lift or array.dtype.itemsize > 8):
-        return torch.from_numpy(array.astype(np.float64))
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        return torch.from_numpy(array.astype(np.int64))
-    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+        dtype: np.dtype[Any] = np.dtype(np.float64)
+    elif array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        dtype = np.dtype(np.int64)
+    else:
+        dtype = array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.array(array, dtype=dtype, order="C"))
 
 
 def _checked(loss: Any) -> torch.Tensor:
@@ -141,6 +142,17 @@ def _stacked(modes: tuple[TorchDispatchMode, ...]) -> Iterator[None]:
         for mode in modes:
             stack.enter_context(mode)
         yield
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed PyTorch's generator for the CPU, and put its state back afterwards."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 @contextmanager

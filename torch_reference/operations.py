@@ -12,7 +12,8 @@ import torch
 CONTRACTIONS = {"mm": 0, "bmm": 0, "mv": 0, "dot": 0, "addmm": 1, "baddbmm": 1, "addmv": 1}
 SOLVERS = {
     "_linalg_solve_ex", "linalg_lu_factor_ex", "linalg_lu", "linalg_lu_solve", "linalg_solve_triangular",
-    "linalg_inv_ex", "linalg_cholesky_ex", "cholesky_solve", "cholesky_inverse", "_linalg_det", "_linalg_slogdet", "_linalg_eigh",
+    "linalg_inv_ex", "linalg_cholesky_ex", "cholesky_solve", "cholesky_inverse", "_linalg_det",
+    "_linalg_slogdet", "_linalg_eigh",
     "_linalg_svd", "linalg_qr", "linalg_lstsq", "triangular_solve",
 }  # fmt: skip
 # These choose among their operands' values or move them, and so do not round.
@@ -27,12 +28,14 @@ SELECTIONS = set(
     "zeros_like ones_like full_like new_zeros new_ones new_full empty empty_like scalar_tensor fill fill_ zero_ "
     "_to_copy lift_fresh lift_fresh_copy view_copy _unsafe_view gt ge lt le eq ne isnan isinf "
     "isfinite logical_and logical_or logical_not argmax argmin any all nonzero heaviside ceil floor round trunc "
-    "pixel_shuffle channel_shuffle bernoulli bernoulli_ rand rand_like randn randn_like native_dropout normal_ uniform_".split()
+    "pixel_shuffle channel_shuffle bernoulli bernoulli_ rand rand_like randn randn_like native_dropout normal_ "
+    "uniform_".split()
 )
 # Fused kernels hide their intermediate results, and some of these nearly cancel. A closer look computes them by steps.
 FUSED = set(
     "_log_softmax _log_softmax_backward_data _softmax _softmax_backward_data logsumexp logaddexp xlogy "
-    "native_layer_norm native_layer_norm_backward native_batch_norm native_batch_norm_backward _native_batch_norm_legit "
+    "native_layer_norm native_layer_norm_backward native_batch_norm native_batch_norm_backward "
+    "_native_batch_norm_legit "
     "native_group_norm native_group_norm_backward var var_mean std std_mean addcmul addcdiv "
     "gelu gelu_backward silu silu_backward elu elu_backward mish mish_backward sigmoid_backward tanh_backward glu "
     "glu_backward _fused_rms_norm _fused_rms_norm_backward linalg_vector_norm mse_loss mse_loss_backward "
