@@ -45,7 +45,7 @@ def draw_hidden_units(
     count : how many units to draw, those that changed most
     """
     change = weight - initial_weight
-    most_changed = np.argsort(-np.linalg.norm(change, axis=0), kind="stable")[:count]
+    most_changed = np.argsort(-np.linalg.norm(change.astype(np.float64), axis=0), kind="stable")[:count]
     figure, cells = _grid(len(most_changed), cell=0.8)
     for axes, unit in zip(cells, most_changed, strict=False):
         image = change[:, unit].reshape(image_shape)
