@@ -43,10 +43,9 @@ class MLP:
             weight, bias = self._layer(i)
             if weight.ndim != 2 or bias.shape != weight.shape[1:]:
                 raise ValueError(f"layers.{i}: weight {weight.shape} and bias {bias.shape} do not fit together")
-            if i > 0 and len(weight) != self.sizes[i]:
-                raise ValueError(
-                    f"layers.{i}.weight: takes {len(weight)} inputs, but layer {i - 1} has {self.sizes[i]}"
-                )
+            if i > 0 and len(weight) != len(self._layer(i - 1)[1]):
+                units = len(self._layer(i - 1)[1])
+                raise ValueError(f"layers.{i}.weight: takes {len(weight)} inputs, but layer {i - 1} has {units}")
 
     @classmethod
     def xavier(cls, sizes: Sequence[int], seed: int = 0, dtype: DTypeLike = np.float32) -> "MLP":
