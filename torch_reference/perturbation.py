@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_reference.decisions import outcomes
 from torch_reference.operations import ACTIVATIONS, FUSED, SELECTIONS, partial_sums
 
+LARGE = 2**18  # entries of a product of matrices above which a cheaper noise does
 BITS = {torch.float64: torch.int64, torch.float32: torch.int32, torch.float16: torch.int16}
 
 
@@ -165,7 +166,8 @@ class RoundingNoise(TorchDispatchMode):
         if not isinstance(result, torch.Tensor) or result.dtype not in BITS:
             return result
         if alias is None:
-            return self._by_row(result, terms) if terms > 1 else self.jitter(result, terms, scale)
+            large = terms > 1 and result.numel() >= LARGE
+            return self._by_row(result, terms) if large else self.jitter(result, terms, scale)
         if alias.is_write:
             result.copy_(self.jitter(result))
         return result

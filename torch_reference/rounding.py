@@ -27,11 +27,12 @@ from torch_reference.ties import HoldDecisions, Recorder, Tie, TieBreak, find_ti
 EPSILON = float(np.finfo(np.float64).eps)
 FACTOR = 8.0
 GAUSSIAN = 1.25  # standard deviation over mean absolute deviation; the mean of absolute values cannot underflow
-# A plain check draws three times, one that finds a disagreement five and then sixteen more times.
-FEW, MORE = 3, (5, 16)
-# With three draws one scatter in 500 comes out ten times too small by chance. It is raised to half of that of its row
-# and column, but never more than 32-fold, so that small entries beside large ones keep a small allowance.
-POOLED, RAISED = 0.5, 32.0
+# A plain check draws so many times: two where the evaluation is in the inputs' own float64, more where one entry's error
+# must be told from float32 rounding. One that finds a disagreement draws more.
+FEW, FEW_LIFTED, MORE = 2, 4, (6, 16)
+TIED = 4  # draws on each side of a kink
+# Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much, at most, scatters are raised
+# towards that of their row and column: small entries beside large ones keep a small allowance.
 # Noise for inputs of lower precision than the evaluation: so small that the response is linear and no decision flips.
 LINEAR = 2.0**-36
 # Noise where the evaluation has no spare digits: eight units in the last place, so that its own rounding is a small
@@ -67,7 +68,7 @@ class Rounding:
         self._seeds = count(seed * 1000 + 1)
         self.reference, watch = self._plain()
         self._decisions, self._finite = watch.decisions, watch.finite
-        evaluated = watch.coarsest or EPSILON
+        self._evaluated = evaluated = watch.coarsest or EPSILON
         self.epsilon = max(float(np.finfo(autograd.coarsest).eps), evaluated, EPSILON)
         self.amplitude = LINEAR if evaluated < self.epsilon else ULPS * evaluated
         self._factor = FACTOR if evaluated < self.epsilon else FACTOR * math.sqrt(2)  # both sides round, or only one
@@ -75,7 +76,8 @@ class Rounding:
         self._draws = 0
         self._extra: Gradients = {}
         self._recorded: Recorder | None = None
-        self.draw(FEW)
+        self._few = FEW_LIFTED if evaluated < self.epsilon else FEW
+        self.draw(self._few)
 
     def _plain(self) -> tuple[Gradients, RoundingNoise]:
         watch = RoundingNoise(0.0, 0, finite=True)
@@ -140,17 +142,17 @@ class Rounding:
         epsilon : float, optional
             Machine epsilon of another precision than the inputs'.
         """
-        bound = self._bound(self._moved[name] / self._draws, self.reference[name], epsilon or self.epsilon)
+        bound = self._bound(self._moved[name], self._draws, self.reference[name], epsilon or self.epsilon)
         if name in self._extra:
             bound += ORDERS * self._extra[name]
         return bound
 
-    def _bound(self, moved: Array, value: Array, epsilon: float) -> Array:
+    def _bound(self, moved: Array, draws: int, value: Array, epsilon: float) -> Array:
         """Return the allowance for entries that moved so much under noise. Large arrays: few passes, in place."""
-        bound = _raised(moved)
         with np.errstate(all="ignore"):
-            bound *= self._factor * GAUSSIAN / self.amplitude * epsilon / 2
             rounded = np.abs(value)
+            bound = _raised(moved + self._evaluated * rounded, draws)  # the noise itself is seen in whole units
+            bound *= self._factor * GAUSSIAN / draws / self.amplitude * epsilon / 2
             rounded *= FINAL * epsilon / 2
             bound += rounded
             bound += FINAL * _spacing(epsilon)
@@ -164,17 +166,17 @@ class Rounding:
         recorder = Recorder()
         limit = self.autograd.gradients(recorder, TieBreak(ties))
         scatter = {name: np.zeros(value.shape) for name, value in limit.items()}
-        for _ in range(FEW):
+        for _ in range(TIED):
             for name, moved in _distance(self._noisy(recorder.decisions), limit).items():
-                scatter[name] += moved / FEW
+                scatter[name] += moved
         aside = _distance(self.autograd.gradients(TieBreak(ties, far=True)), limit)
         return limit, {
-            name: self._bound(moved, limit[name], self.epsilon) + aside[name] for name, moved in scatter.items()
+            name: self._bound(moved, TIED, limit[name], self.epsilon) + aside[name] for name, moved in scatter.items()
         }
 
     def ties(self) -> list[Tie]:
         """Return the decisions of the reference that rounding could have taken the other way."""
-        recorders = [Recorder() for _ in range(FEW)]
+        recorders = [Recorder() for _ in range(TIED)]
         for recorder in recorders:
             self.autograd.gradients(RoundingNoise(self.amplitude, next(self._seeds)), recorder)
         plain = Recorder()
@@ -200,14 +202,14 @@ def _spacing(epsilon: float) -> float:
     )
 
 
-def _raised(scatter: Array) -> Array:
+def _raised(scatter: Array, draws: int) -> Array:
     """Raise scatters that are small by chance towards those of their row and column."""
     if scatter.size < 2:
         return scatter.copy()
     pooled: Any = np.inf
     for axis in range(scatter.ndim):
-        others = tuple(other for other in range(scatter.ndim) if other != axis)
-        pooled = np.minimum(pooled, POOLED * np.mean(scatter, axis=others, keepdims=True))
-    raised = RAISED * scatter
+        others = tuple(other for other in range(scatter.ndim) if other != axis) or None
+        pooled = np.minimum(pooled, np.mean(scatter, axis=others, keepdims=True))
+    raised = scatter.size ** (1 / draws) * scatter
     np.minimum(raised, pooled, out=raised)
     return np.maximum(raised, scatter, out=raised)
