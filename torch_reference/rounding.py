@@ -27,12 +27,12 @@ from torch_reference.ties import HoldDecisions, Recorder, Tie, TieBreak, find_ti
 EPSILON = float(np.finfo(np.float64).eps)
 FACTOR = 8.0
 GAUSSIAN = 1.25  # standard deviation over mean absolute deviation; the mean of absolute values cannot underflow
-# A plain check draws so many times: two where the evaluation is in the inputs' own float64, more where one entry's error
-# must be told from float32 rounding. One that finds a disagreement draws more.
+# A plain check draws so many times: two where the evaluation is in the inputs' own float64, more where one entry's
+# error must be told from float32 rounding. One that finds a disagreement draws more.
 FEW, FEW_LIFTED, MORE = 2, 4, (6, 16)
 TIED = 4  # draws on each side of a kink
-# Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much, at most, scatters are raised
-# towards that of their row and column: small entries beside large ones keep a small allowance.
+# Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much, at most, scatters are
+# raised towards that of their row and column: small entries beside large ones keep a small allowance.
 # Noise for inputs of lower precision than the evaluation: so small that the response is linear and no decision flips.
 LINEAR = 2.0**-36
 # Noise where the evaluation has no spare digits: eight units in the last place, so that its own rounding is a small
