@@ -123,6 +123,12 @@ def _pools(
     """Return the indices of the entries that each window of a pooling compares."""
     height, width = operand.shape[-2:]
     one = torch.arange(1.0, height * width + 1, dtype=torch.float64).reshape(1, 1, height, width)
-    windows = unfold(one, kernel, dilation, padding, stride or kernel)[0].T.to(torch.int64) - 1
+    windows = (
+        unfold(one, _pair(kernel), _pair(dilation), _pair(padding), _pair(stride or kernel))[0].T.to(torch.int64) - 1
+    )
     offsets = torch.arange(operand.numel() // (height * width)).reshape(-1, 1, 1) * (height * width)
     return torch.where(windows < 0, -1, windows + offsets).reshape(-1, windows.shape[-1])
+
+
+def _pair(size: int | list[int]) -> tuple[int, ...]:
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])
