@@ -36,23 +36,40 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"argument --rounds: expected a positive number, got {options.rounds}")
-    dtypes = ["float32"] if options.quick else ["float32", "float64"]
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        results = measured(options.rounds, options.quick)
+        (options.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
+        from benchmark_picture import draw  # not earlier: the contestants' processes import this file too
+
+        draw(results, options.out / "benchmark.png")
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def measured(rounds: int, quick: bool) -> dict[str, Any]:
+    """Measure everything, print it and return it."""
+    dtypes = ["float32"] if quick else ["float32", "float64"]
     results: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()[0]}
 
     for batch_size, title in ((None, "full batch"), (BATCH_SIZE, f"batch {BATCH_SIZE}")):
         for dtype in dtypes:
             print(f"\n{title}, {dtype}: an epoch of 10,000 examples, 6,000 more for validation")
-            turns, missing = take_turns(contestants(Problem(dtype, batch_size)), options.rounds)
+            turns, missing = take_turns(contestants(Problem(dtype, batch_size)), rounds)
             results[f"{title}, {dtype}"] = compared(turns)
             results["missing"] = missing
             print_comparison(results[f"{title}, {dtype}"], missing)
 
-    counts = [10_000, 40_000] if options.quick else [10_000, 40_000, 160_000, 640_000]
+    counts = [10_000, 40_000] if quick else [10_000, 40_000, 160_000, 640_000]
     for dtype in dtypes:
         print(f"\nfull batch, {dtype}: more and more images, none for validation")
         problems = {f"{count:,} images": partial(ours, Problem(dtype, None, count, 0)) for count in counts}
         epochs = {name: counts[-1] // count for name, count in zip(problems, counts, strict=True)}
-        turns, _ = take_turns(problems, min(options.rounds, 3), epochs)
+        turns, _ = take_turns(problems, min(rounds, 3), epochs)
         results[f"images, {dtype}"] = grown(turns, counts)
         for name, row in results[f"images, {dtype}"].items():
             print(
@@ -66,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         f"{workers} workers": partial(ours, Problem("float32"), workers)
         for workers in sorted({*(2**i for i in range(cores.bit_length())), cores, 2 * cores})
     }
-    turns, _ = take_turns(problems, options.rounds)
+    turns, _ = take_turns(problems, rounds)
     results["workers, float32"] = {
         name: {"seconds": median(turn.seconds), "peak_memory": turn.peak_memory} for name, turn in turns.items()
     }
@@ -74,12 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{name:>16}: {row['seconds']:7.3f} s an epoch, {row['peak_memory']:5.0f} MiB in all")
 
     results["load_after"] = os.getloadavg()[0]
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
-    from benchmark_picture import draw  # not earlier: the contestants' processes import this file too
-
-    draw(results, options.out / "benchmark.png")
-    return 0
+    return results
 
 
 def contestants(problem: Problem) -> dict[str, Prepare]:

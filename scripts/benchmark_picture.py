@@ -41,22 +41,24 @@ def draw_comparison(panel: Any, by_dtype: Mapping[str, Any], title: str) -> None
         panel.axvline(bound, color="black", linestyle="-" if number == 0 else ":", linewidth=0.8)
     panel.set_yticks(range(len(names)), names, fontsize=8)
     panel.invert_yaxis()
-    panel.margins(x=0.25)
+    panel.set_xlim(0, 1.35 * max(row["of_ours"] for rows in present.values() for row in rows.values()))
     panel.set_xlabel("time of an epoch, this project = 1; line: matrix products alone", fontsize=8)
     panel.set_title(title, fontsize=10)
 
 
 def draw_growth(panel: Any, results: Mapping[str, Any]) -> None:
     """Draw time for each image and memory beyond the images."""
+    panel.set_xscale("log")
     memory = panel.twinx()
     for dtype, style in (("float32", "-"), ("float64", ":")):
         rows = results.get(f"images, {dtype}")
         if not rows:
             continue
         counts = [int(name.split()[0].replace(",", "")) for name in rows]
+        panel.set_xticks(counts, [f"{count // 1000}k" for count in counts])
         panel.plot(counts, [row["microseconds_per_image"] for row in rows.values()], f"o{style}", color="tab:green")
         memory.plot(counts, [row["memory_beyond_images"] for row in rows.values()], f"s{style}", color="tab:blue")
-    panel.set_xscale("log")
+    panel.minorticks_off()
     panel.set_ylim(bottom=0)
     memory.set_ylim(0, 200)
     panel.set_xlabel("images (dotted: float64)", fontsize=8)

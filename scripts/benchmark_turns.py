@@ -75,7 +75,7 @@ def _play(connection: Connection, prepare: Prepare, epochs: int) -> None:
     while True:
         try:
             connection.recv()
-        except EOFError:  # the game is over
+        except (EOFError, KeyboardInterrupt):  # the game is over
             return
         epoch()
         start = time.perf_counter()
