@@ -92,7 +92,8 @@ class BlockedBackprop:
         batch = self._cut(count, LONGEST_BATCH_BLOCK)
         if len(batch) == 1 and valid is not None:
             training, gradients, _ = self.backprop(train, rows)
-            return training, gradients, self.evaluate(valid)
+            # BLAS's threads wait for more work at full speed; ours would share the cores with them
+            return training, gradients, self._evaluate(valid, shared=False)
         tasks: list[tuple[Split, slice | NDArray[np.integer]]] = [
             (train, block if rows is None else rows[block]) for block in batch
         ]
@@ -111,7 +112,7 @@ class BlockedBackprop:
                 self._sums[number % SUMS].vector += block.gradients.vector
             return score
 
-        scores = self._run(task, len(tasks))
+        scores = self._run(task, len(tasks), shared=True)
         total, *others = self._sums[: len(batch)]
         for other in others:
             total.vector += other.vector
@@ -125,23 +126,26 @@ class BlockedBackprop:
         ValueError
             If images or labels do not fit the network.
         """
+        return self._evaluate(split, shared=True)
+
+    def _evaluate(self, split: Split, shared: bool) -> Score:
         self._check(split)
         blocks = self._cut(len(split), LONGEST_VALIDATION_BLOCK)
 
         def task(number: int, worker: int) -> BlockScore:
             return self._in_place(worker).forward(split, blocks[number])
 
-        return _mean(self._run(task, len(blocks)))
+        return _mean(self._run(task, len(blocks), shared))
 
-    def _run(self, task: Callable[[int, int], BlockScore], count: int) -> list[BlockScore]:
-        """Run the tasks; one alone is done by the caller, with BLAS's own threads."""
+    def _run(self, task: Callable[[int, int], BlockScore], count: int, shared: bool) -> list[BlockScore]:
+        """Run the tasks on all workers; one alone, or those not to be shared, with BLAS's own threads."""
 
         def quiet(number: int, worker: int) -> BlockScore:
             # a diverging network shows in its loss; warnings from every block would only repeat it
             with np.errstate(over="ignore", invalid="ignore"):
                 return task(number, worker)
 
-        return self._workers.run(quiet, count) if count > 1 else [quiet(number, 0) for number in range(count)]
+        return self._workers.run(quiet, count) if shared and count > 1 else [quiet(number, 0) for number in range(count)]
 
     def _cut(self, count: int, longest: int) -> list[slice]:
         """Cut ``count`` rows into blocks whose lengths differ by one row at most."""
