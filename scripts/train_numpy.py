@@ -4,7 +4,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothing to save yet
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
@@ -30,9 +30,12 @@ class NumpyTrainer:
         if velocity is not None:
             self.optimizer.velocity = dict(velocity)
 
-    def epochs(self, numbers: range) -> Iterator[tuple[float, float, float, float]]:
+    def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
         """Train these epochs and yield the ``Metrics`` of each."""
-        return train_epochs(self.mlp, self.optimizer, self.dataset, numbers, self.options.batch_size, self.options.seed)
+        epochs = train_epochs(
+            self.mlp, self.optimizer, self.dataset, numbers, self.options.batch_size, self.options.seed
+        )
+        return ([metrics] for metrics in epochs)
 
     def evaluate(self, split: Split) -> tuple[float, float]:
         """Return mean loss and accuracy."""

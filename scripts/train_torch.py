@@ -1,10 +1,10 @@
-"""Train the equivalent PyTorch network, on the CPU or with --cuda on a GPU."""
+"""Train the equivalent PyTorch network: on the CPU, with --cuda on a GPU, under torchrun in several processes."""
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothing to save yet
@@ -13,7 +13,7 @@ if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothin
 from training_command import main
 from training_options import make_parser
 
-from manual_backprop.datasets import Dataset, Split
+from manual_backprop.datasets import Dataset, Split, load_dataset
 from manual_backprop.layers import Array
 from manual_backprop.network import MLP
 from manual_backprop.training import epoch_batches
@@ -26,26 +26,30 @@ except ModuleNotFoundError:
 
 from torch_reference.network import ReferenceMLP
 from torch_reference.optimizer import matched_sgd
+from torch_reference.sharding import LostProcessError, Shards
 from torch_reference.training import evaluate, to_examples, train_epochs
 
 
 class TorchTrainer:
-    """PyTorch's side."""
+    """PyTorch's side; in each process of a ``torchrun`` the same network, and some of the rows."""
 
     def __init__(
         self, options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None
     ) -> None:
-        if options.cuda and not torch.cuda.is_available():
-            raise ValueError("--cuda: PyTorch finds no CUDA device here; leave the option out to train on the CPU")
-        self.options, self.dataset = options, dataset
-        self.module = ReferenceMLP.from_manual(mlp).to("cuda" if options.cuda else "cpu")
+        self.options, self.dataset, self.shards = options, dataset, Shards()
+        if options.tf32:
+            torch.set_float32_matmul_precision("high")
+        device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if options.cuda else "cpu"
+        self.module = ReferenceMLP.from_manual(mlp).to(device)
         self.optimizer = matched_sgd(self.module, options.learning_rate, options.momentum)
         if velocity is not None:
             for name, buffer in self._buffers().items():
                 buffer.copy_(torch.from_numpy(velocity[name].T))
+        self.shards.follow([*(value.data for value in self.module.parameters()), *self._buffers().values()])
 
-    def epochs(self, numbers: range) -> Iterator[tuple[float, float, float, float]]:
-        """Train these epochs and yield the ``Metrics`` of each."""
+    def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
+        """Train these epochs, or those that process 0 names, and yield the ``Metrics`` of each."""
+        numbers = self.shards.told(numbers)
         train, valid = self._examples(self.dataset.train), self._examples(self.dataset.valid)
         batches = partial(epoch_batches, len(self.dataset.train), self.options.batch_size, self.options.seed)
         return train_epochs(self.module, self.optimizer, train, valid, numbers, batches)
@@ -66,10 +70,55 @@ class TorchTrainer:
         return {name: self.optimizer.state[value]["momentum_buffer"] for name, value in self.module.named_parameters()}
 
     def _examples(self, split: Split) -> tuple[torch.Tensor, torch.Tensor]:
-        return to_examples(split.images, split.labels, like=next(self.module.parameters()))
+        """Return the rows of this process; of a memory-mapped file no others are read."""
+        rows = self.shards.rows(len(split))
+        return to_examples(split.images[rows], split.labels[rows], like=next(self.module.parameters()))
+
+
+def lead(
+    options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None
+) -> TorchTrainer:
+    """Make the trainer of the process that runs the command, and let the other ones make theirs."""
+    if options.cuda and not torch.cuda.is_available():
+        raise ValueError("--cuda: PyTorch finds no CUDA device here; leave the option out to train on the CPU")
+    if options.tf32 and not (options.cuda and options.dtype == "float32"):
+        raise ValueError("--tf32: is for products of float32 on a GPU; give it with --cuda and --dtype float32")
+    Shards().told(options)
+    return TorchTrainer(options, dataset, mlp, velocity)
+
+
+def follow() -> int:
+    """Do what process 0 asks for, as long as it does, and return the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # process 0 takes note of them
+    shards = Shards()
+    try:
+        options = shards.told(None)
+        dataset = load_dataset(options.data, options.split)
+        sizes = [dataset.features, *options.hidden, dataset.classes]
+        trainer = TorchTrainer(options, dataset, MLP.xavier(sizes, options.seed, options.dtype), None)
+        for _ in trainer.epochs(range(0)):
+            pass
+        for split in (dataset.train, dataset.valid, dataset.test):
+            trainer.evaluate(split)
+    except LostProcessError:
+        return 2
+    except (ValueError, OSError, MemoryError) as error:
+        print(f"error: process {shards.number} of {shards.count}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
     parser = make_parser("torch", "Train the equivalent PyTorch network.")
     parser.add_argument("--cuda", action="store_true", help="train on a CUDA device")
-    sys.exit(main(parser, TorchTrainer))
+    parser.add_argument(
+        "--tf32", action="store_true", help="on it, round factors of products to 11 bits: faster, and off by some 1e-4"
+    )
+    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        if Shards().number > 0:
+            sys.exit(follow())
+    sys.exit(main(parser, lead))

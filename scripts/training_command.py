@@ -9,7 +9,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Protocol
@@ -36,8 +36,8 @@ WITHOUT_EFFECT = ("epochs", "out", "resume", "quiet")
 class Trainer(Protocol):
     """One of the two sides, holding a network and its velocity."""
 
-    def epochs(self, numbers: range) -> Iterator[tuple[float, float, float, float]]:
-        """Train these epochs and yield the ``Metrics`` of each."""
+    def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
+        """Train these epochs and yield the ``Metrics`` of each, one epoch at a time or several."""
 
     def evaluate(self, split: Split) -> tuple[float, float]:
         """Return mean loss and accuracy."""
@@ -137,12 +137,16 @@ def _train(
     save_checkpoint: Callable[[], None],
 ) -> None:
     """Train to the last epoch or to the end of the one in which an interruption came."""
-    start = time.perf_counter() - (history.seconds[-1] if len(history) else 0)
+    before = history.seconds[-1] if len(history) else 0
+    start = time.perf_counter() - before
     saved = time.perf_counter()
     with progress(options.epochs, len(history), options.quiet) as show:
-        for metrics in trainer.epochs(range(len(history), options.epochs)):
-            history.append(Metrics(*metrics), time.perf_counter() - start)
-            show(history)
+        for several in trainer.epochs(range(len(history), options.epochs)):
+            now = time.perf_counter() - start
+            for number, metrics in enumerate(several, start=1):  # each took its share of the time
+                history.append(Metrics(*metrics), before + (now - before) * number / len(several))
+                show(history)
+            before = now
             if interruption.status:
                 break
             if time.perf_counter() - saved > CHECKPOINT_SECONDS:

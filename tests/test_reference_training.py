@@ -36,7 +36,7 @@ def side_by_side(dataset, epochs, batch_size, dtype, learning_rate=0.1):
         lambda epoch: epoch_batches(len(dataset.train), batch_size, 6, epoch),
     )
     here = train_epochs(mlp, Momentum(mlp.parameters, learning_rate), dataset, range(epochs), batch_size, seed=6)
-    return np.array(list(here)), np.array(list(there)), mlp.parameters, module.to_manual()
+    return np.array(list(here)), np.concatenate(list(there)), mlp.parameters, module.to_manual()
 
 
 # 1e-9 is what the project promises; what is seen is below 1e-13. With 0.1, minibatches overshoot

@@ -29,7 +29,7 @@ def matched_sgd(
     torch.optim.SGD
         The velocity is ``velocity_unit`` (an entry of the parameter group) times ``momentum_buffer`` (of the state).
     """
-    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum)
+    optimizer = torch.optim.SGD(module.parameters(), lr=learning_rate, momentum=momentum, fused=True)
     for group in optimizer.param_groups:
         group["velocity_unit"] = _velocity_unit(learning_rate)
         for parameter in group["params"]:
