@@ -21,7 +21,7 @@ SMALLEST_WORK = 100_000_000
 FEWEST_BLOCKS = 8
 # ... and into blocks of so many rows at most. Longer ones are hardly faster; short ones of validation, which are the
 # last, leave little waiting at the end.
-LONGEST_BATCH_BLOCK = 1000
+LONGEST_BATCH_BLOCK = 1250
 LONGEST_VALIDATION_BLOCK = 500
 # Blocks 0, 4, 8, ... are added up in that order, 1, 5, 9, ... in another array, and so on; then the four sums. A fixed
 # order makes the same bits however many workers there are, and with four sums hardly anyone waits for a slower one.
@@ -145,7 +145,9 @@ class BlockedBackprop:
             with np.errstate(over="ignore", invalid="ignore"):
                 return task(number, worker)
 
-        return self._workers.run(quiet, count) if shared and count > 1 else [quiet(number, 0) for number in range(count)]
+        if shared and count > 1:
+            return self._workers.run(quiet, count)
+        return [quiet(number, 0) for number in range(count)]
 
     def _cut(self, count: int, longest: int) -> list[slice]:
         """Cut ``count`` rows into blocks whose lengths differ by one row at most."""

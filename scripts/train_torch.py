@@ -75,9 +75,7 @@ class TorchTrainer:
         return to_examples(split.images[rows], split.labels[rows], like=next(self.module.parameters()))
 
 
-def lead(
-    options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None
-) -> TorchTrainer:
+def lead(options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None) -> TorchTrainer:
     """Make the trainer of the process that runs the command, and let the other ones make theirs."""
     if options.cuda and not torch.cuda.is_available():
         raise ValueError("--cuda: PyTorch finds no CUDA device here; leave the option out to train on the CPU")

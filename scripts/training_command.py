@@ -223,17 +223,17 @@ def _versions() -> dict[str, str]:
 
 
 def _check_memory(configuration: Mapping[str, Any]) -> None:
-    """Refuse a network that cannot fit: the system would end the run without a word."""
+    """Refuse what cannot fit: the system would end the run without a word."""
     sizes = configuration["sizes"]
     numbers = 10 * sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes))  # while a checkpoint is written
-    if configuration["side"] == "torch":  # which does not work in blocks: outputs of hidden layers, and their gradients
-        examples = configuration["split"][0]
-        numbers += 3 * min(configuration["batch_size"] or examples, examples) * sum(sizes[1:-1])
+    if configuration["side"] == "torch" and not configuration["cuda"]:  # it has no bytes, but numbers for its pixels
+        machines = int(os.environ.get("GROUP_WORLD_SIZE", 1))  # torchrun's: each has its share of them
+        numbers += sum(configuration["split"][:2]) * sizes[0] // machines
     needed = numbers * np.dtype(configuration["dtype"]).itemsize
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > available:
         raise ValueError(
-            f"--hidden: the network needs {needed / 2**30:.0f} GiB, this machine has {available / 2**30:.0f} GiB"
+            f"--hidden, --data: this takes {needed / 2**30:.0f} GiB, the machine has {available / 2**30:.0f} GiB"
         )
 
 

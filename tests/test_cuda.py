@@ -110,7 +110,9 @@ def test_a_thousand_right_draws_raise_no_alarm(device):
     for seed in range(1000):
         rng = np.random.default_rng(seed)
         sizes = [*rng.integers(1, 80, rng.integers(1, 4)).tolist(), int(rng.integers(2, 12))]
-        report = crosscheck(gradients(device, ("eager", "captured")[seed % 2]), reference, draw(seed, sizes, 1 + seed % 97))
+        report = crosscheck(
+            gradients(device, ("eager", "captured")[seed % 2]), reference, draw(seed, sizes, 1 + seed % 97)
+        )
         assert report.ok, f"seed {seed}, {sizes}: {report}"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, distributed
 
@@ -11,7 +12,7 @@ class LostProcessError(ConnectionError):
 
 
 class Shards:
-    """This process among those of the run; a process on its own is one of one.
+    """One process among those of the run; a process on its own is one of one.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class Shards:
                 for tensor in tensors:
                     distributed.broadcast(tensor, src=0)
 
-    def told(self, value: object) -> object:
+    def told(self, value: Any) -> Any:
         """Return what process 0 gives here; it may be anything that can be pickled."""
         if self.count > 1:
             values = [value]

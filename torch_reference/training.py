@@ -1,8 +1,8 @@
 """The same training loop in PyTorch, as fast as its device allows.
 
-The network, its loss, its gradients and its update are PyTorch's own. Speed comes from three things around them. A batch
-passes in blocks of rows that fit a CPU's caches or spare a GPU's memory; their gradients add up. Nothing waits for a
-number to arrive from the device. And on a GPU an epoch is captured once, as a CUDA graph
+The network, its loss, its gradients and its update are PyTorch's own. Speed comes from three things around them. A
+batch passes in blocks of rows that fit a CPU's caches or spare a GPU's memory; their gradients add up. Nothing waits for
+a number to arrive from the device. And on a GPU an epoch is captured once, as a CUDA graph
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs), which the device then repeats without the host.
 """
 
@@ -28,8 +28,8 @@ Batches = Sequence[NDArray[np.int64] | None]
 Figures = tuple[float, float, float, float]
 """train_loss, train_accuracy, valid_loss, valid_accuracy
 
-The training figures are means over the epoch's examples, each seen with the weights of its batch; validation is measured
-with the weights of the last batch, before its update.
+The training figures are means over the epoch's examples, each seen with the weights of its batch; validation is
+measured with the weights of the last batch, before its update.
 """
 
 BLOCK_OUTPUTS = {"cpu": 2**21, "cuda": 2**23}
@@ -95,7 +95,7 @@ def train_epochs(
 
 
 def evaluate(module: nn.Module, examples: Examples) -> tuple[float, float]:
-    """Return mean loss and accuracy; NaN for an empty set. Of several processes, each gives its own share of the rows."""
+    """Return mean loss and accuracy; NaN for an empty set. Several processes give a share of the rows each."""
     totals = torch.zeros(3, dtype=torch.float64, device=examples[0].device)
     totals[2] = len(examples[1])
     _score(module, examples, totals)
@@ -139,10 +139,9 @@ class _Loop:
 
     def _updates(self, batches: Batches, last: bool) -> None:
         """Update the network once for each batch; before the last update of an epoch, validate."""
-        if batches[0] is None:
-            sizes, shares = [self.train_count], [None]
-        else:
-            sizes, shares = [len(rows) for rows in batches], self._place(batches)
+        drawn = [rows for rows in batches if rows is not None]
+        sizes = [len(rows) for rows in drawn] or [self.train_count]
+        shares = self._place(drawn) if drawn else [None]
 
         def updates() -> None:
             for number, (size, rows) in enumerate(zip(sizes, shares, strict=True), start=1):
@@ -152,12 +151,12 @@ class _Loop:
 
         self._repeat(updates, (*sizes, last))
 
-    def _place(self, batches: Batches) -> list[Tensor]:
+    def _place(self, batches: Sequence[NDArray[np.int64]]) -> Sequence[Tensor | None]:
         """Write the rows of each batch that this process has to where the graph expects them."""
         own = [rows[(rows >= self.first) & (rows < self.first + len(self.rows))] - self.first for rows in batches]
         rows = torch.from_numpy(np.concatenate(own))
         self.rows[: len(rows)].copy_(rows.pin_memory() if self.on_gpu else rows, non_blocking=True)
-        return list(self.rows[: len(rows)].split([len(rows) for rows in own]))
+        return self.rows[: len(rows)].split([len(rows) for rows in own])
 
     def _update(self, rows: Tensor | None, size: int) -> None:
         """Move the weights along the gradient of the mean loss over a batch of ``size`` examples.
@@ -174,7 +173,7 @@ class _Loop:
             loss = cross_entropy(logits, labels, reduction="sum")
             loss.backward(self.shares[size])
             _count(self.totals, loss.detach(), logits, labels)
-        self.shards.add(parameter.grad for parameter in self.module.parameters())
+        self.shards.add(value.grad for value in self.module.parameters() if value.grad is not None)
         self.optimizer.step()
 
     def _repeat(self, work: Callable[[], None], key: object) -> None:
