@@ -1,8 +1,8 @@
 """The same training loop in PyTorch, as fast as its device allows.
 
 The network, its loss, its gradients and its update are PyTorch's own. Speed comes from three things around them. A
-batch passes in blocks of rows that fit a CPU's caches or spare a GPU's memory; their gradients add up. Nothing waits for
-a number to arrive from the device. And on a GPU an epoch is captured once, as a CUDA graph
+batch passes in blocks of rows that fit a CPU's caches or spare a GPU's memory; their gradients add up. Nothing waits
+for a number to arrive from the device. And on a GPU an epoch is captured once, as a CUDA graph
 (https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs), which the device then repeats without the host.
 """
 
