@@ -130,9 +130,10 @@ def test_tf32_is_seen_and_called_a_lower_precision(way):
     assert report.gradients["layers_0_weight"].code == "precision", report
 
 
-# with 3 updates in a graph, and blocks of 2 rows, an epoch is many graphs and a batch many blocks
+# With 3 updates in a graph, and blocks of 2 rows, an epoch is many graphs and a batch many blocks; batches of 9 fill
+# the last graph too.
 @DEVICES
-@pytest.mark.parametrize("batch_size", [None, 10, 7])
+@pytest.mark.parametrize("batch_size", [None, 10, 9, 7])
 def test_blocks_and_graphs_change_no_curve(device, batch_size, monkeypatch):
     def figures():
         mlp = MLP.xavier([12, 9, 4], seed=1, dtype=np.float64)
@@ -160,6 +161,35 @@ def test_blocks_and_graphs_change_no_curve(device, batch_size, monkeypatch):
     np.testing.assert_allclose(cut, plain, rtol=0, atol=1e-9)
     for name, value in plain_weights.items():
         np.testing.assert_allclose(cut_weights[name], value, rtol=0, atol=1e-9)
+
+
+def test_figures_that_come_several_epochs_at_a_time_are_the_same(monkeypatch):
+    """As on a GPU, but without graphs."""
+
+    class Unwatched(loop._Loop):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.on_gpu = True
+
+        def _repeat(self, work, _key):
+            work()
+
+    def figures():
+        module = ReferenceMLP.from_manual(MLP.xavier([12, 9, 4], seed=1))
+        generator = torch.Generator().manual_seed(0)
+        train = torch.rand(30, 12, generator=generator), torch.randint(4, (30,), generator=generator)
+        optimizer = matched_sgd(module)
+        return list(
+            loop.train_epochs(module, optimizer, train, train, range(3, 25), lambda epoch: [None] * (1 + epoch % 2))
+        )
+
+    one_by_one = figures()
+    monkeypatch.setattr(loop, "_Loop", Unwatched)
+    monkeypatch.setattr(loop, "SECONDS_UNWATCHED", 1000)
+    several = figures()
+    assert [len(part) for part in one_by_one] == [1] * 22
+    assert [len(part) for part in several] == [1, 2, 4, 8, 7]
+    np.testing.assert_array_equal(np.concatenate(several), np.concatenate(one_by_one))
 
 
 class NothingToWaitFor(TorchDispatchMode):
