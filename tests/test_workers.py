@@ -112,8 +112,12 @@ def test_an_interrupt_ends_the_run_once_all_tasks_have_ended():
         time.sleep(0.01)
         running.remove(number)
 
-    with pytest.raises(KeyboardInterrupt):
-        Workers(2).run(task, 10_000)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Workers(2).run(task, 10_000)
+    finally:
+        signal.signal(signal.SIGINT, before)
     time.sleep(0.05)
     assert len(running) <= 1  # the one interrupted between its lines
 
