@@ -11,6 +11,7 @@ from manual_backprop import MLP
 torch = pytest.importorskip("torch")
 from torch.nn.functional import cross_entropy, relu  # noqa: E402 (needs torch)
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from torch_reference import ReferenceMLP, crosscheck  # noqa: E402
 from torch_reference import training as loop  # noqa: E402
@@ -163,33 +164,84 @@ def test_blocks_and_graphs_change_no_curve(device, batch_size, monkeypatch):
         np.testing.assert_allclose(cut_weights[name], value, rtol=0, atol=1e-9)
 
 
-def test_figures_that_come_several_epochs_at_a_time_are_the_same(monkeypatch):
-    """As on a GPU, but without graphs."""
+class Graph(TorchDispatchMode):
+    """What a CUDA graph does, on the CPU: the same operations again, from and into the same memory."""
 
-    class Unwatched(loop._Loop):
+    def __init__(self):
+        super().__init__()
+        self.operations = []
+        self.replays = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        results = function(*arguments, **options or {})
+        self.operations.append((function, arguments, options or {}, results))
+        return results
+
+    @torch.no_grad()
+    def replay(self):
+        self.replays += 1
+        if self.replays == 1:
+            return  # a GPU only notes down what is captured; here it has been done already
+        for function, arguments, options, results in self.operations:
+            again = function(*arguments, **options)
+            for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():  # neither in place nor a view
+                    old.copy_(new)
+
+
+@pytest.fixture
+def a_gpu_in_name(monkeypatch):
+    """Let the loop believe that the CPU is a GPU, and return the graphs that it captures."""
+    graphs = []
+
+    class Loop(loop._Loop):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            self.on_gpu = True
+            self.on_gpu, self.graphs = True, {}
+            graphs.append(self.graphs)
 
-        def _repeat(self, work, _key):
-            work()
+    monkeypatch.setattr(loop, "_Loop", Loop)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: graph)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda rows: rows)
+    return graphs
+
+
+@pytest.mark.parametrize("batch_size", [None, 10, 7])
+def test_replayed_epochs_train_as_those_before_them(batch_size, a_gpu_in_name, monkeypatch):
+    monkeypatch.setattr(loop, "UPDATES_IN_A_GRAPH", 2)
 
     def figures():
         module = ReferenceMLP.from_manual(MLP.xavier([12, 9, 4], seed=1))
-        generator = torch.Generator().manual_seed(0)
-        train = torch.rand(30, 12, generator=generator), torch.randint(4, (30,), generator=generator)
-        optimizer = matched_sgd(module)
-        return list(
-            loop.train_epochs(module, optimizer, train, train, range(3, 25), lambda epoch: [None] * (1 + epoch % 2))
+        rng = np.random.default_rng(0)
+        rows, labels = rng.random((50, 12), np.float32), rng.integers(0, 4, 50)
+        train, valid = (
+            loop.to_examples(rows[part], labels[part], like=next(module.parameters()))
+            for part in (slice(0, 30), slice(30, 50))
         )
+        asked = []
 
-    one_by_one = figures()
-    monkeypatch.setattr(loop, "_Loop", Unwatched)
-    monkeypatch.setattr(loop, "SECONDS_UNWATCHED", 1000)
-    several = figures()
+        def batches(epoch):
+            asked.append(epoch)
+            order = np.random.default_rng(epoch).permutation(30)
+            return [None] if batch_size is None else np.split(order, range(batch_size, 30, batch_size))
+
+        optimizer = matched_sgd(module)
+        parts = list(loop.train_epochs(module, optimizer, train, valid, range(3, 25), batches))
+        assert asked == list(range(3, 25))
+        return parts, module.to_manual()
+
+    several, weights = figures()
+    captured = [graph for graphs in a_gpu_in_name for graph in graphs.values()]
+    assert captured
+    assert all(graph.replays >= 20 for graph in captured)
+    monkeypatch.undo()
+    one_by_one, right = figures()
     assert [len(part) for part in one_by_one] == [1] * 22
     assert [len(part) for part in several] == [1, 2, 4, 8, 7]
     np.testing.assert_array_equal(np.concatenate(several), np.concatenate(one_by_one))
+    for name, value in right.items():
+        np.testing.assert_array_equal(weights[name], value)
 
 
 class NothingToWaitFor(TorchDispatchMode):

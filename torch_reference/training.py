@@ -125,8 +125,8 @@ class _Loop:
 
     def epochs(self, epochs: Sequence[Batches]) -> list[Figures]:
         """Train some epochs and wait for their figures at the end."""
-        totals = torch.zeros(len(epochs), 4, dtype=torch.float64, device=self.totals.device)
         with self._own_stream():
+            totals = torch.zeros(len(epochs), 4, dtype=torch.float64, device=self.totals.device)
             for batches, epoch_totals in zip(epochs, totals, strict=True):
                 self.totals.zero_()
                 for start in range(0, len(batches), UPDATES_IN_A_GRAPH):
@@ -195,7 +195,10 @@ class _Loop:
 
     def _own_stream(self) -> AbstractContextManager[object]:
         """Keep all work on one stream that is not the default one, which cannot be captured."""
-        return torch.cuda.stream(self.stream) if self.stream else nullcontext()
+        if self.stream is None:
+            return nullcontext()
+        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))  # for weights and rows to be there
+        return torch.cuda.stream(self.stream)
 
 
 @torch.no_grad()
