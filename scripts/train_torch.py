@@ -113,10 +113,13 @@ if __name__ == "__main__":
     parser.add_argument(
         "--tf32", action="store_true", help="on it, round factors of products to 11 bits: faster, and off by some 1e-4"
     )
-    if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-        if Shards().number > 0:
-            sys.exit(follow())
-    sys.exit(main(parser, lead))
+    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
+        sys.exit(main(parser, lead))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        status = follow() if Shards().number > 0 else main(parser, lead)
+    finally:
+        torch.distributed.destroy_process_group()  # its threads must not outlive the interpreter
+    sys.exit(status)

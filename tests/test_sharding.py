@@ -31,12 +31,32 @@ def torchrun(processes, *options):
     ]
 
 
-def run_together(processes, *options):
-    done = subprocess.run(
-        torchrun(processes, *options), env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done
+# Python imports a module of this name before the script. A group that is open at the end may abort the process: its
+# threads then meet an interpreter that is being taken down (https://github.com/pytorch/pytorch/pull/179291).
+LOOK_AT_THE_END = """
+import atexit, sys
+@atexit.register
+def look():
+    distributed = sys.modules.get("torch.distributed")
+    if distributed and distributed.is_initialized():
+        print("the process group is still open", file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def run_together(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("module")
+    (folder / "sitecustomize.py").write_text(LOOK_AT_THE_END)
+    environment = ENVIRONMENT | {"PYTHONPATH": os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])}
+
+    def run(processes, *options):
+        done = subprocess.run(
+            torchrun(processes, *options), env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert "still open" not in done.stderr
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +76,7 @@ def figures(out):
     [((), (2, 3)), (("--batch-size", 4), (3,))],
     ids=["full batch", "minibatches"],
 )
-def test_any_number_of_processes_trains_the_same_network(data, tmp_path, batch_size, numbers):
+def test_any_number_of_processes_trains_the_same_network(data, tmp_path, run_together, batch_size, numbers):
     options = ("--data", data, *SMALL, *batch_size, "--epochs", 30)
     alone = tmp_path / "alone"
     assert run("torch", *options, "--out", alone).status == 0
@@ -70,7 +90,7 @@ def test_any_number_of_processes_trains_the_same_network(data, tmp_path, batch_s
     assert figures(alone)[-1, 1] < figures(alone)[0, 1]  # it did learn something
 
 
-def test_a_run_goes_on_in_another_number_of_processes(data, tmp_path):
+def test_a_run_goes_on_in_another_number_of_processes(data, tmp_path, run_together):
     options = ("--data", data, *SMALL)
     assert run("torch", *options, "--epochs", 20, "--out", tmp_path / "whole").status == 0
     assert run("torch", *options, "--epochs", 7, "--out", tmp_path / "parts").status == 0
