@@ -88,7 +88,7 @@ class BlockedBackprop:
         count = len(train) if rows is None else len(rows)
         if count == 0:
             raise ValueError("batch: expected at least one example, got none")
-        self._check(train)
+        train.check(self._features)
         batch = self._cut(count, LONGEST_BATCH_BLOCK)
         if len(batch) == 1 and valid is not None:
             training, gradients, _ = self.backprop(train, rows)
@@ -98,7 +98,7 @@ class BlockedBackprop:
             (train, block if rows is None else rows[block]) for block in batch
         ]
         if valid is not None:
-            self._check(valid)
+            valid.check(self._features)
             tasks += [(valid, block) for block in self._cut(len(valid), LONGEST_VALIDATION_BLOCK)]
 
         def task(number: int, worker: int) -> BlockScore:
@@ -116,7 +116,7 @@ class BlockedBackprop:
         total, *others = self._sums[: len(batch)]
         for other in others:
             total.vector += other.vector
-        return _mean(scores[: len(batch)]), total.arrays, _mean(scores[len(batch) :])
+        return mean_score(scores[: len(batch)]), total.arrays, mean_score(scores[len(batch) :])
 
     def evaluate(self, split: Split) -> Score:
         """Return the score on a set.
@@ -129,13 +129,13 @@ class BlockedBackprop:
         return self._evaluate(split, shared=True)
 
     def _evaluate(self, split: Split, shared: bool) -> Score:
-        self._check(split)
+        split.check(self._features)
         blocks = self._cut(len(split), LONGEST_VALIDATION_BLOCK)
 
         def task(number: int, worker: int) -> BlockScore:
             return self._in_place(worker).forward(split, blocks[number])
 
-        return _mean(self._run(task, len(blocks), shared))
+        return mean_score(self._run(task, len(blocks), shared))
 
     def _run(self, task: Callable[[int, int], BlockScore], count: int, shared: bool) -> list[BlockScore]:
         """Run the tasks on all workers; one alone, or those not to be shared, with BLAS's own threads."""
@@ -170,16 +170,9 @@ class BlockedBackprop:
             self._per_worker[worker] = arrays
         return arrays
 
-    def _check(self, split: Split) -> None:
-        """Labels outside 0..K-1 are found block by block."""
-        if split.images.ndim != 2 or split.images.shape[1] != self._features:
-            raise ValueError(f"images: expected (N, {self._features}), got {split.images.shape}")
-        if split.labels.shape != split.images.shape[:1] or not np.issubdtype(split.labels.dtype, np.integer):
-            expected = f"integers ({len(split.images)},)"
-            raise ValueError(f"labels: expected {expected}, got {split.labels.dtype} {split.labels.shape}")
 
-
-def _mean(scores: Sequence[BlockScore]) -> Score:
+def mean_score(scores: Sequence[BlockScore]) -> Score:
+    """Return the mean over all examples of the blocks."""
     examples = sum(score.examples for score in scores)
     if examples == 0:
         return Score(math.nan, math.nan)

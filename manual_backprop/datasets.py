@@ -38,6 +38,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def check(self, features: int) -> None:
+        """Raise ``ValueError`` unless these are rows of ``features`` numbers with a label each."""
+        if self.images.ndim != 2 or self.images.shape[1] != features:
+            raise ValueError(f"images: expected (N, {features}), got {self.images.shape}")
+        if self.labels.shape != self.images.shape[:1] or not np.issubdtype(self.labels.dtype, np.integer):
+            expected = f"integers ({len(self.images)},)"
+            raise ValueError(f"labels: expected {expected}, got {self.labels.dtype} {self.labels.shape}")
+
 
 @dataclass(frozen=True)
 class Dataset:

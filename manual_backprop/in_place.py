@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from manual_backprop.cross_entropy_in_place import CrossEntropyInPlace
 from manual_backprop.datasets import Images, Split
 from manual_backprop.layers import Array
 from manual_backprop.network import MLP
@@ -24,6 +25,11 @@ class BlockScore(NamedTuple):
     loss: float
     correct: int
     examples: int
+
+
+def sum_of(losses: Array) -> float:
+    """Add up in double precision at least."""
+    return float(losses.sum(dtype=np.promote_types(losses.dtype, np.float64)))
 
 
 class GradientArrays:
@@ -61,7 +67,7 @@ class InPlaceBackprop:
     def __init__(self, mlp: MLP, rows: int) -> None:
         self._mlp = mlp
         *inputs, classes = mlp.sizes
-        rows = -(-rows // STRIP) * STRIP  # whole strips
+        rows = whole_strips(rows)
 
         def array(*shape: int, dtype: DTypeLike = mlp.dtype) -> NDArray[Any]:
             return np.zeros(shape, dtype)
@@ -69,17 +75,10 @@ class InPlaceBackprop:
         self._pixels = array(rows, inputs[0], dtype=np.uint8)
         self._x = array(rows, inputs[0])
         self._outputs = [array(rows, size) for size in mlp.sizes[1:]]  # of each layer, after relu where there is one
-        self._bias_strips = [array(STRIP, size) for size in mlp.sizes[1:]]
-        self._zero_strips = [array(STRIP, size) for size in inputs[1:]]
+        self._bias_relu = [BiasRelu(size, mlp.dtype) for size in mlp.sizes[1:]]
         self._grad_inputs = [array(rows, size) for size in inputs[1:]]
         self._active = [array(rows, size, dtype=bool) for size in inputs[1:]]
-        # a column for each row of the block: few long rows are faster than many short ones
-        self._shifted = array(classes, rows)
-        self._probabilities = array(classes, rows)
-        self._row_maximum = array(rows)
-        self._normalizer = array(rows)
-        self._columns = np.arange(rows)
-        self._lowest = np.finfo(mlp.dtype).min
+        self._cross_entropy = CrossEntropyInPlace(rows, classes, mlp.dtype)
         self.gradients = GradientArrays(mlp)
 
     def forward(self, split: Split, rows: Rows) -> BlockScore:
@@ -90,27 +89,22 @@ class InPlaceBackprop:
         ValueError
             If a label is no class of the network.
         """
-        self._labels = split.labels[rows]
-        wrong = (self._labels < 0) | (self._labels >= len(self._shifted))
-        if wrong.any():
-            raise ValueError(f"labels: {self._labels[wrong][0]} is outside 0..{len(self._shifted) - 1}")
+        self._labels = chosen_labels(split, rows, self._mlp.sizes[-1])
         count = len(self._labels)
-        self._inputs = [self._rows(split.images, rows, count), *(output[:count] for output in self._outputs)]
+        x = chosen_images(split.images, rows, self._pixels[:count], self._x[:count])
+        self._inputs = [x, *(output[:count] for output in self._outputs)]
         for i, (x, output) in enumerate(pairwise(self._inputs)):
             np.matmul(x, self._mlp.parameters[f"layers.{i}.weight"], out=output)
-            self._bias_strips[i][:] = self._mlp.parameters[f"layers.{i}.bias"]
-            strips = _strips(self._outputs[i], count)
-            strips += self._bias_strips[i].ravel()
-            if i < self._mlp.depth - 1:
-                np.maximum(strips, self._zero_strips[i].ravel(), out=strips)
+            bias = self._mlp.parameters[f"layers.{i}.bias"]
+            self._bias_relu[i](self._outputs[i], count, bias, relu=i < self._mlp.depth - 1)
         logits = self._inputs[-1]
-        correct = int((logits.argmax(axis=1) == self._labels).sum())
-        return BlockScore(self._cross_entropy(logits), correct, count)
+        losses = self._cross_entropy.losses(logits, self._labels)
+        return BlockScore(sum_of(losses), int((logits.argmax(axis=1) == self._labels).sum()), count)
 
     def backward(self, batch_size: int, gradients: GradientArrays) -> None:
         """Write what the rows of the last ``forward`` contribute to the gradient of the mean loss over the batch."""
         count = len(self._labels)
-        grad_output = self._cross_entropy_backward(batch_size)
+        grad_output = self._cross_entropy.backward(batch_size)
         for i in reversed(range(self._mlp.depth)):
             x = self._inputs[i]
             np.matmul(x.T, grad_output, out=gradients.arrays[f"layers.{i}.weight"])
@@ -122,46 +116,60 @@ class InPlaceBackprop:
                 grad_input *= active
                 grad_output = grad_input
 
-    def _rows(self, images: Images, rows: Rows, count: int) -> Array:
-        """Return ``to_rows(images[rows])``."""
-        if isinstance(images, np.ndarray) and images.dtype == np.uint8 and isinstance(rows, np.ndarray):
-            # wrap writes straight into the array, as raise does not; the labels have shown that no row is outside
-            pixels = images.take(rows, axis=0, out=self._pixels[:count], mode="wrap")
-        else:
-            pixels = images[rows]
-        if pixels.dtype == self._x.dtype:
-            return pixels
-        x = self._x[:count]
-        if pixels.dtype == np.uint8:
-            return np.divide(pixels, 255, out=x, dtype=x.dtype)
-        np.copyto(x, pixels, casting="unsafe")
-        return x
 
-    def _cross_entropy(self, logits: Array) -> float:
-        """Return the sum over rows of log(sum_j exp(z_nj)) - z_ny, with z = logits - row maximum."""
-        count = len(self._labels)
-        shifted, exponentials = self._shifted[:, :count], self._probabilities[:, :count]
-        maximum, normalizer = self._row_maximum[:count], self._normalizer[:count]
-        np.copyto(shifted, logits.T)
-        np.maximum.reduce(shifted, axis=0, out=maximum)
-        shifted -= maximum
-        np.maximum(shifted, self._lowest, out=shifted)
-        np.exp(shifted, out=exponentials)
-        np.add.reduce(exponentials, axis=0, out=normalizer)
-        losses = np.log(normalizer) - shifted[self._labels, self._columns[:count]]
-        return float(losses.sum(dtype=np.promote_types(losses.dtype, np.float64)))
+class BiasRelu:
+    """Bias and relu of one layer, written over its matrix product."""
 
-    def _cross_entropy_backward(self, batch_size: int) -> Array:
-        """Return (softmax(logits) - one_hot) / batch_size."""
-        count = len(self._labels)
-        difference = self._probabilities[:, :count]
-        difference /= self._normalizer[:count]
-        difference[self._labels, self._columns[:count]] -= 1
-        difference /= batch_size
-        return difference.T
+    def __init__(self, units: int, dtype: DTypeLike) -> None:
+        self._bias = np.zeros((STRIP, units), dtype)
+        self._zero = np.zeros(STRIP * units, dtype)
+
+    def __call__(self, outputs: Array, count: int, bias: Array, relu: bool) -> None:
+        """Add the bias to the first ``count`` rows, whose array is contiguous and has whole strips, and apply relu."""
+        self._bias[:] = bias
+        strips = -(-count // STRIP)
+        joined = outputs[: strips * STRIP].reshape(strips, -1)
+        joined += self._bias.ravel()
+        if relu:
+            np.maximum(joined, self._zero, out=joined)
 
 
-def _strips(rows: Array, count: int) -> Array:
-    """Return at least the first ``count`` rows, the rows of each strip joined into one."""
-    strips = -(-count // STRIP)
-    return rows[: strips * STRIP].reshape(strips, -1)
+def whole_strips(rows: int) -> int:
+    """Return ``rows``, or the next larger multiple of ``STRIP``."""
+    return -(-rows // STRIP) * STRIP
+
+
+def chosen_labels(split: Split, rows: Rows, classes: int) -> NDArray[np.integer]:
+    """Return the labels of some rows.
+
+    Raises
+    ------
+    ValueError
+        If a label is no class of the network.
+    """
+    labels = split.labels[rows]
+    wrong = (labels < 0) | (labels >= classes)
+    if wrong.any():
+        raise ValueError(f"labels: {labels[wrong][0]} is outside 0..{classes - 1}")
+    return labels
+
+
+def chosen_images(images: Images, rows: Rows, pixels: NDArray[np.uint8], x: Array) -> Array:
+    """Return ``to_rows(images[rows])``, in ``x`` where there is anything to convert.
+
+    Parameters
+    ----------
+    rows : none outside, as ``chosen_labels`` has shown
+    pixels, x : (B, F), arrays to write into
+    """
+    if isinstance(images, np.ndarray) and images.dtype == np.uint8 and isinstance(rows, np.ndarray):
+        # wrap writes straight into the array, as raise does not
+        chosen: NDArray[Any] = images.take(rows, axis=0, out=pixels, mode="wrap")
+    else:
+        chosen = images[rows]
+    if chosen.dtype == x.dtype:
+        return chosen
+    if chosen.dtype == np.uint8:
+        return np.divide(chosen, 255, out=x, dtype=x.dtype)
+    np.copyto(x, chosen, casting="unsafe")
+    return x

@@ -60,8 +60,11 @@ class Momentum:
             if gradient.shape != self.parameters[name].shape:
                 raise ValueError(f"{name}: gradient {gradient.shape}, but parameter {self.parameters[name].shape}")
         for name, gradient in gradients.items():
-            velocity = self.velocity[name]
-            velocity *= self.momentum
             # into an array of its own: a new one at every step would cost more than the update
-            velocity += np.multiply(gradient, self.learning_rate, out=self._scaled_gradient[name])
-            self.parameters[name] -= velocity
+            self.move(self.parameters[name], self.velocity[name], gradient, self._scaled_gradient[name])
+
+    def move(self, parameter: Array, velocity: Array, gradient: Array, scaled_gradient: Array) -> None:
+        """Update some entries of a parameter and of its velocity, and write over ``scaled_gradient``."""
+        velocity *= self.momentum
+        velocity += np.multiply(gradient, self.learning_rate, out=scaled_gradient)
+        parameter -= velocity

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from manual_backprop.blocked import BlockedBackprop, Score
+from manual_backprop.blocked import BlockedBackprop, Score, mean_score
 from manual_backprop.datasets import Dataset, Split
 from manual_backprop.history import History, Metrics
 from manual_backprop.network import MLP
 from manual_backprop.optimizer import Momentum
+from manual_backprop.tensor_parallel import TensorParallel, worthwhile_parts
 
 
 def train(
@@ -57,17 +58,34 @@ def train_epochs(
     the next, so that a later call with the later numbers goes on as if there had been no break.
     """
     blocked = BlockedBackprop(mlp)
+    count = len(dataset.train)
+    parts = worthwhile_parts(mlp, batch_size) if batch_size is not None and batch_size < count else 1
+    parallel = TensorParallel(mlp, optimizer, batch_size, parts) if batch_size is not None and parts > 1 else None
     for epoch in epochs:
-        scores, sizes = [], []
-        batches = epoch_batches(len(dataset.train), batch_size, seed, epoch)
-        for number, rows in enumerate(batches, start=1):
-            valid = dataset.valid if number == len(batches) else None
-            score, gradients, validation = blocked.backprop(dataset.train, rows, valid)
-            optimizer.step(gradients)
-            scores.append(score)
-            sizes.append(len(dataset.train) if rows is None else len(rows))
-        train_loss, train_accuracy = np.average(scores, axis=0, weights=sizes)
-        yield Metrics(float(train_loss), float(train_accuracy), *validation)
+        batches = epoch_batches(count, batch_size, seed, epoch)
+        if parallel is None:
+            training, validation = _blocked_epoch(blocked, optimizer, dataset, batches)
+        else:
+            *earlier, last = (rows for rows in batches if rows is not None)
+            scores = parallel.train(dataset.train, earlier)
+            validation = blocked.evaluate(dataset.valid)
+            training = mean_score(scores + parallel.train(dataset.train, [last]))
+        yield Metrics(*training, *validation)
+
+
+def _blocked_epoch(
+    blocked: BlockedBackprop, optimizer: Momentum, dataset: Dataset, batches: Sequence[NDArray[np.int64] | None]
+) -> tuple[Score, Score]:
+    """Update the network for each batch; return the score on all of them, and on the validation set before the last."""
+    scores, sizes = [], []
+    for number, rows in enumerate(batches, start=1):
+        valid = dataset.valid if number == len(batches) else None
+        score, gradients, validation = blocked.backprop(dataset.train, rows, valid)
+        optimizer.step(gradients)
+        scores.append(score)
+        sizes.append(len(dataset.train) if rows is None else len(rows))
+    loss, accuracy = np.average(scores, axis=0, weights=sizes)
+    return Score(float(loss), float(accuracy)), validation
 
 
 def epoch_batches(count: int, batch_size: int | None, seed: int, epoch: int) -> Sequence[NDArray[np.int64] | None]:

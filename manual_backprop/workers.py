@@ -42,6 +42,7 @@ class Workers:
         self._results: dict[int, Any] = {}
         self._ended = threading.Condition()
         self._stopped = False
+        self._meeting = threading.Barrier(1)
 
     def run(self, task: Callable[[int, int], T], count: int) -> list[T]:
         """Call ``task(number, worker)`` for every number below ``count``, begun in that order; return what they return.
@@ -54,6 +55,7 @@ class Workers:
             self._numbers = deque(range(count))
             self._results = {}
             self._stopped = False
+            self._meeting = threading.Barrier(max(count, 1))
             try:
                 others += (
                     self._threads().submit(self._help, task, worker) for worker in range(1, min(self.count, count))
@@ -74,6 +76,13 @@ class Workers:
             self._ended.wait_for(lambda: number in self._results or self._stopped)
             if self._stopped:
                 raise _Stopped
+
+    def meet(self) -> None:
+        """Wait, from within a task, until every task of the run has called this; each needs a worker of its own."""
+        try:
+            self._meeting.wait()
+        except threading.BrokenBarrierError:
+            raise _Stopped from None
 
     def _threads(self) -> ThreadPoolExecutor:
         if self._pool is None:
@@ -103,6 +112,7 @@ class Workers:
 
     def _stop(self) -> None:
         self._numbers.clear()
+        self._meeting.abort()
         with self._ended:
             self._stopped = True
             self._ended.notify_all()
