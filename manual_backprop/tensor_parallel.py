@@ -21,8 +21,8 @@ from manual_backprop.network import MLP
 from manual_backprop.optimizer import Momentum
 from manual_backprop.workers import Workers
 
-# Weights that a worker is worth at least, by measurements on two cores. With fewer, the workers wait for each other, and
-# for Python's lock, longer than they save.
+# Weights that a worker is worth at least, by measurements on two cores. With fewer, the workers wait longer for each
+# other, and for Python's lock, than they save.
 FEWEST_WEIGHTS = 125_000
 # The most examples of a batch: from here on, blocks of rows are as fast, in less memory.
 LARGEST_BATCH = 1000
@@ -67,7 +67,7 @@ class TensorParallel:
         Raises
         ------
         ValueError
-            If images or labels do not fit the network; earlier batches may have updated it.
+            If images or labels do not fit the network; nothing has been changed then.
         """
         split.check(self._mlp.sizes[0])
         chosen_labels(split, slice(None), self._mlp.sizes[-1])
@@ -77,8 +77,6 @@ class TensorParallel:
             with np.errstate(over="ignore", invalid="ignore"):
                 return self._parts[number].train(split, batches)
 
-        if not batches:
-            return []
         return [score for scores in self._workers.run(task, len(self._parts)) for score in scores]
 
 

@@ -59,8 +59,9 @@ def train_epochs(
     """
     blocked = BlockedBackprop(mlp)
     count = len(dataset.train)
-    parts = worthwhile_parts(mlp, batch_size) if batch_size is not None and batch_size < count else 1
-    parallel = TensorParallel(mlp, optimizer, batch_size, parts) if batch_size is not None and parts > 1 else None
+    parallel = None
+    if batch_size is not None and batch_size < count and (parts := worthwhile_parts(mlp, batch_size)) > 1:
+        parallel = TensorParallel(mlp, optimizer, batch_size, parts)
     for epoch in epochs:
         batches = epoch_batches(count, batch_size, seed, epoch)
         if parallel is None:

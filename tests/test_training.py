@@ -83,7 +83,9 @@ def test_the_full_batch_is_one_batch_in_order(count):
 # weights of its batch, validation with those of the last batch, before its update. Float64 rounds at 1e-16, and some
 # hundred additions in another order stay below 1e-13.
 @pytest.mark.parametrize("batch_size", [None, 1, 10, 42, 100])
-def test_training_is_the_assignments_loop(dataset, batch_size):
+@pytest.mark.parametrize("parts", [1, 3])
+def test_training_is_the_assignments_loop(dataset, monkeypatch, batch_size, parts):
+    monkeypatch.setattr("manual_backprop.training.worthwhile_parts", lambda *_: parts)
     mlp, by_hand = small_network(), small_network()
     optimizer = Momentum(mlp.parameters)
     measured = list(train_epochs(mlp, optimizer, dataset, range(EPOCHS), batch_size, seed=4))
@@ -101,8 +103,11 @@ def test_the_first_row_shows_the_initial_weights(dataset):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("batch_size", [None, 10])
-def test_training_continued_with_later_numbers_is_training_without_a_break(dataset, batch_size, dtype):
+@pytest.mark.parametrize(("batch_size", "parts"), [(None, 1), (10, 1), (10, 3)])
+def test_training_continued_with_later_numbers_is_training_without_a_break(
+    dataset, monkeypatch, batch_size, parts, dtype
+):
+    monkeypatch.setattr("manual_backprop.training.worthwhile_parts", lambda *_: parts)
     mlp = small_network(dtype)
     optimizer = Momentum(mlp.parameters)
     unbroken = list(train_epochs(mlp, optimizer, dataset, range(EPOCHS), batch_size, seed=4))

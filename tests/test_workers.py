@@ -55,6 +55,39 @@ def test_a_task_can_wait_for_the_end_of_an_earlier_one(rng, workers, distance):
         assert sorted(ended) == list(range(60))
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 8])
+def test_tasks_can_meet_again_and_again(rng, workers):
+    pool, reached = Workers(workers), [0] * workers
+    pauses = rng.uniform(0, 0.001, (workers, 20))
+
+    def task(number, worker):
+        for turn in range(20):
+            time.sleep(pauses[number, turn])
+            reached[number] = turn
+            pool.meet()
+            assert all(turn <= other <= turn + 1 for other in reached)
+
+    for _ in range(2):
+        pool.run(task, workers)
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_an_error_frees_those_who_would_meet(error, failing):
+    pool = Workers(3)
+
+    def task(number, worker):
+        if number == failing:
+            time.sleep(0.01)  # the others wait by now
+            raise error
+        pool.meet()
+        raise AssertionError("one was missing")
+
+    with pytest.raises(type(error)):
+        pool.run(task, 3)
+    pool.run(lambda *_: pool.meet(), 3)
+
+
 def test_workers_compute_at_the_same_time():
     meeting = threading.Barrier(3)
     Workers(3).run(lambda *_: meeting.wait(TOO_LONG), 3)
