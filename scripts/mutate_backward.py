@@ -21,12 +21,17 @@ from pathlib import Path
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
+TEXTBOOK = ("test_layers.py", "test_network.py", "test_optimizer.py", "test_gradients.py")
+FAST = ("test_in_place.py", "test_blocked.py", "test_tensor_parallel.py", "test_optimizer.py")
 BACKWARD = {
-    "layers.py": ("linear_backward", "relu_backward", "cross_entropy_backward"),
-    "network.py": ("backprop",),
-    "optimizer.py": ("step",),
+    "layers.py": (TEXTBOOK, ("linear_backward", "relu_backward", "cross_entropy_backward")),
+    "network.py": (TEXTBOOK, ("backprop",)),
+    "optimizer.py": (TEXTBOOK, ("step", "move")),
+    "cross_entropy_in_place.py": (FAST, ("losses", "backward")),
+    "in_place.py": (FAST, ("backward",)),
+    "tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
 }
-TESTS = ("test_layers.py", "test_network.py", "test_optimizer.py", "test_gradients.py")
+"""The functions of each file that are on the way back, and the tests that know them."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
 
-    mutants = [mutant for file, functions in BACKWARD.items() for mutant in mutate(file, functions)]
+    mutants = [mutant for file, (_, functions) in BACKWARD.items() for mutant in mutate(file, functions)]
     with ThreadPoolExecutor(options.workers) as pool:
         survived = list(tqdm(pool.map(survives, mutants), total=len(mutants), unit="mutant", disable=None))
 
@@ -118,8 +123,14 @@ def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
             yield "sign", replaced(node, op=ast.Sub())
         case ast.AugAssign(op=ast.Sub()):
             yield "sign", replaced(node, op=ast.Add())
-        case ast.AugAssign(op=ast.Mult()):
+        case ast.AugAssign(op=ast.Mult() | ast.Div()):
             yield "factor", ast.Pass()
+        case ast.Call(func=ast.Attribute(attr="matmul"), args=[left, right]):
+            yield "transpose", replaced(node, args=[ast.Attribute(left, "T"), right])
+            yield "transpose", replaced(node, args=[left, ast.Attribute(right, "T")])
+        case ast.Call(func=ast.Attribute(attr="greater") as function):
+            yield "mask", replaced(node, func=replaced(function, attr="greater_equal"))
+            yield "mask", replaced(node, func=replaced(function, attr="less"))
         case ast.BinOp(left=left, op=ast.MatMult(), right=right):
             yield "operand", ast.BinOp(right, node.op, left)
             yield "transpose", replaced(node, left=ast.Attribute(left, "T"))
@@ -186,9 +197,9 @@ def survives(mutant: Mutant) -> bool:
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
         Path(folder, "manual_backprop", mutant.file).write_text(mutant.source, encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-        tests = [str(Path("tests", name)) for name in TESTS]
+        tests, _ = BACKWARD[mutant.file]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": folder}
-        run = subprocess.run([*command, *tests], cwd=folder, env=environment, capture_output=True, check=False)
+        run = subprocess.run([*command, *(f"tests/{name}" for name in tests)], cwd=folder, env=environment, capture_output=True, check=False)
         if run.returncode not in (0, 1):
             raise RuntimeError(f"pytest ended with status {run.returncode} on {mutant}:\n{run.stdout.decode()}")
         return run.returncode == 0
