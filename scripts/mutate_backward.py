@@ -197,9 +197,9 @@ def survives(mutant: Mutant) -> bool:
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
         Path(folder, "manual_backprop", mutant.file).write_text(mutant.source, encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-        tests, _ = BACKWARD[mutant.file]
+        tests = [f"tests/{name}" for name in BACKWARD[mutant.file][0]]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": folder}
-        run = subprocess.run([*command, *(f"tests/{name}" for name in tests)], cwd=folder, env=environment, capture_output=True, check=False)
+        run = subprocess.run([*command, *tests], cwd=folder, env=environment, capture_output=True, check=False)
         if run.returncode not in (0, 1):
             raise RuntimeError(f"pytest ended with status {run.returncode} on {mutant}:\n{run.stdout.decode()}")
         return run.returncode == 0
