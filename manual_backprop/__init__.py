@@ -1,12 +1,12 @@
 """A neural network with hand-derived backpropagation, in NumPy alone.
 
 - ``layers``: each function of the network, its derivative directly below;
-- ``network``: ``MLP``, which chains them forward and backward;
-- ``optimizer``: ``Momentum``;
+- ``networks``: ``MLP``, which chains them forward and backward;
+- ``optimizers``: ``Momentum``;
 - ``training``: ``train``, which joins network, optimizer and data.
 """
 
-from manual_backprop.datasets import Dataset, Split, load_dataset
+from manual_backprop.data.datasets import Dataset, Split, load_dataset
 from manual_backprop.history import History
 from manual_backprop.layers import (
     cross_entropy,
@@ -17,8 +17,8 @@ from manual_backprop.layers import (
     relu_backward,
     softmax,
 )
-from manual_backprop.network import MLP
-from manual_backprop.optimizer import Momentum
+from manual_backprop.networks import MLP
+from manual_backprop.optimizers import Momentum
 from manual_backprop.training import train
 
 __all__ = [

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from manual_backprop.files import replacing
+from manual_backprop.storage.files import replacing
 
 
 class Metrics(NamedTuple):

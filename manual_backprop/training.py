@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from manual_backprop.blocked import BlockedBackprop, Score, mean_score
-from manual_backprop.datasets import Dataset, Split
+from manual_backprop.data.datasets import Dataset, Split
+from manual_backprop.fast.blocked import BlockedBackprop, Score, mean_score
+from manual_backprop.fast.tensor_parallel import TensorParallel, worthwhile_parts
 from manual_backprop.history import History, Metrics
-from manual_backprop.network import MLP
-from manual_backprop.optimizer import Momentum
-from manual_backprop.tensor_parallel import TensorParallel, worthwhile_parts
+from manual_backprop.networks.mlp import MLP
+from manual_backprop.optimizers import Momentum
 
 
 def train(

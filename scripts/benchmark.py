@@ -16,11 +16,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark_contestants import Problem, block_products, ours, report, threaded_products
-from benchmark_peers import jax, pytorch, scikit_learn
-from benchmark_turns import MIB, Prepare, Turns, take_turns
+from benchmarks.contestants import Problem, block_products, ours, report, threaded_products
+from benchmarks.peers import jax, pytorch, scikit_learn
+from benchmarks.turns import MIB, Prepare, Turns, take_turns
 
-from manual_backprop.workers import Workers
+from manual_backprop.fast.workers import Workers
 
 OURS, BOUND = "this project", "matrix products alone"
 BATCH_SIZE = 128
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         results = measured(options.rounds, options.quick)
         (options.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
-        from benchmark_picture import draw  # not earlier: the contestants' processes import this file too
+        from benchmarks.picture import draw  # not earlier: the contestants' processes import this file too
 
         draw(results, options.out / "benchmark.png")
     except OSError as error:

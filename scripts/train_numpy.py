@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothing to save yet
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from training_command import main
-from training_options import make_parser
-
-from manual_backprop.datasets import Dataset, Split
-from manual_backprop.layers import Array
-from manual_backprop.network import MLP
-from manual_backprop.optimizer import Momentum
+from manual_backprop.arrays import Array
+from manual_backprop.data.datasets import Dataset, Split
+from manual_backprop.networks.mlp import MLP
+from manual_backprop.optimizers import Momentum
+from manual_backprop.runs.command import main
+from manual_backprop.runs.options import make_parser
 from manual_backprop.training import evaluate, train_epochs
 
 

@@ -10,12 +10,11 @@ from functools import partial
 if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothing to save yet
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from training_command import main
-from training_options import make_parser
-
-from manual_backprop.datasets import Dataset, Split, load_dataset
-from manual_backprop.layers import Array
-from manual_backprop.network import MLP
+from manual_backprop.arrays import Array
+from manual_backprop.data.datasets import Dataset, Split, load_dataset
+from manual_backprop.networks.mlp import MLP
+from manual_backprop.runs.command import main
+from manual_backprop.runs.options import make_parser
 from manual_backprop.training import epoch_batches
 
 try:
@@ -24,7 +23,7 @@ except ModuleNotFoundError:
     print("error: PyTorch is not installed; pip install '.[torch]' brings it", file=sys.stderr)
     sys.exit(2)
 
-from torch_reference.network import ReferenceMLP
+from torch_reference.networks.mlp import ReferenceMLP
 from torch_reference.optimizer import matched_sgd
 from torch_reference.sharding import LostProcessError, Shards
 from torch_reference.training import evaluate, to_examples, train_epochs

@@ -1,14 +1,13 @@
 """The network in PyTorch, and a check of hand-derived gradients against autograd.
 
-- ``network``: ``ReferenceMLP``, the same network as an ``nn.Module``;
+- ``networks``: ``ReferenceMLP``, the same network as an ``nn.Module``;
 - ``optimizer``: ``matched_sgd``, PyTorch's own SGD making exactly the assignment's update;
 - ``training``: the same training loop, on a CPU or a CUDA device;
-- ``checking``: ``crosscheck``, which says whether a gradient is right to rounding and, if not, what went wrong.
+- ``checker``: ``crosscheck``, which says whether a gradient is right to rounding and, if not, what went wrong.
 """
 
-from torch_reference.checking import assert_gradients_match, crosscheck
-from torch_reference.network import ReferenceMLP
+from torch_reference.checker import Report, assert_gradients_match, crosscheck
+from torch_reference.networks import ReferenceMLP
 from torch_reference.optimizer import matched_sgd
-from torch_reference.report import Report
 
 __all__ = ["ReferenceMLP", "Report", "assert_gradients_match", "crosscheck", "matched_sgd"]

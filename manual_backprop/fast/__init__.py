@@ -1,0 +1,1 @@
+"""The same gradients in arrays that are made once, on all cores. Imports `networks`, `layers` and `data`."""

@@ -1,0 +1,212 @@
+"""Break every backward line on purpose, one mistake at a time, and see whether a test fails.
+
+Each mutant is a copy of the package with one change: a sign, a transpose, a mask, an axis, a factor or an operand. The
+tests run against it; a mutant that passes them is a hole in the tests. Exit status 0: none passed.
+"""
+
+import argparse
+import ast
+import copy
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[2]
+SIDE = "manual_backprop"
+TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "test_gradients.py")
+FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
+BACKWARD = {
+    "layers/affine.py": (TEXTBOOK, ("linear_backward",)),
+    "layers/activations.py": (TEXTBOOK, ("relu_backward",)),
+    "layers/losses.py": (TEXTBOOK, ("cross_entropy_backward",)),
+    "networks/mlp.py": (TEXTBOOK, ("backprop",)),
+    "optimizers.py": (TEXTBOOK, ("step", "move")),
+    "fast/cross_entropy_in_place.py": (FAST, ("losses", "backward")),
+    "fast/in_place.py": (FAST, ("backward",)),
+    "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
+}
+"""The functions of each file that are on the way back, and the tests that know them."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A source file with one mistake in it."""
+
+    file: str
+    line: int
+    kind: str
+    before: str
+    after: str
+    source: str
+
+    def __str__(self) -> str:
+        """Return where the mistake is and what it does."""
+        return f"{self.file}:{self.line} {self.kind}: {self.before}  ->  {self.after}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Try every mutant and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count(), help="test runs at a time (default: %(default)s)"
+    )
+    options = parser.parse_args(argv)
+
+    mutants = [mutant for file, (_, functions) in BACKWARD.items() for mutant in mutate(file, functions)]
+    with ThreadPoolExecutor(options.workers) as pool:
+        survived = list(tqdm(pool.map(survives, mutants), total=len(mutants), unit="mutant", disable=None))
+
+    for kind, count in sorted(Counter(mutant.kind for mutant in mutants).items()):
+        killed = sum(not alive for mutant, alive in zip(mutants, survived, strict=True) if mutant.kind == kind)
+        print(f"{kind:10} {killed:3} of {count:3} noticed by a test")
+    survivors = [mutant for mutant, alive in zip(mutants, survived, strict=True) if alive]
+    print(f"{'all':10} {len(mutants) - len(survivors):3} of {len(mutants):3}")
+    for mutant in survivors:
+        print(f"not noticed: {mutant}")
+    return 1 if survivors else 0
+
+
+def mutate(file: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
+    """Yield every mutant of some functions of a file."""
+    tree = ast.parse((ROOT / "manual_backprop" / file).read_text(encoding="utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name in functions:
+            names = [argument.arg for argument in function.args.args if argument.arg != "self"]
+            for parent, field, index, node in slots(function):
+                for kind, changed in changes(node, names):
+                    put(parent, field, index, ast.fix_missing_locations(ast.copy_location(changed, node)))
+                    yield Mutant(file, node.lineno, kind, ast.unparse(node), ast.unparse(changed), ast.unparse(tree))
+                put(parent, field, index, node)
+
+
+Slot = tuple[ast.AST, str, int | None, ast.expr | ast.stmt]
+
+
+def slots(parent: ast.AST) -> Iterator[Slot]:
+    """Yield the arithmetic inside a function, each node with the place where another could stand."""
+    for field, value in ast.iter_fields(parent):
+        for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if isinstance(child, ast.Raise | ast.If) or not isinstance(child, ast.AST):
+                if isinstance(child, ast.If):  # the branches compute, the condition does not
+                    for branch in (child.body, child.orelse):
+                        yield from slots(ast.Module(branch, []))
+                continue
+            if isinstance(child, ast.expr | ast.stmt):
+                yield parent, field, index, child
+            yield from slots(child)
+
+
+def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
+    """Let a node stand in a place."""
+    if index is None:
+        setattr(parent, field, node)
+    else:
+        getattr(parent, field)[index] = node
+
+
+def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the mistakes that can be made at one node of the arithmetic, each with its kind."""
+    match node:
+        case ast.Assign(value=value) if is_array(value):
+            yield "sign", replaced(node, value=ast.UnaryOp(ast.USub(), value))
+            yield "factor", replaced(node, value=ast.BinOp(value, ast.Mult(), ast.Constant(2)))
+        case ast.Return(value=ast.BinOp() as value):
+            yield "sign", replaced(node, value=ast.UnaryOp(ast.USub(), value))
+            yield "factor", replaced(node, value=ast.BinOp(value, ast.Mult(), ast.Constant(2)))
+        case ast.AugAssign(op=ast.Add()):
+            yield "sign", replaced(node, op=ast.Sub())
+        case ast.AugAssign(op=ast.Sub()):
+            yield "sign", replaced(node, op=ast.Add())
+        case ast.AugAssign(op=ast.Mult() | ast.Div()):
+            yield "factor", ast.Pass()
+        case ast.Call(func=ast.Attribute(attr="matmul"), args=[left, right]):
+            yield "transpose", replaced(node, args=[ast.Attribute(left, "T"), right])
+            yield "transpose", replaced(node, args=[left, ast.Attribute(right, "T")])
+        case ast.Call(func=ast.Attribute(attr="greater") as function):
+            yield "mask", replaced(node, func=replaced(function, attr="greater_equal"))
+            yield "mask", replaced(node, func=replaced(function, attr="less"))
+        case ast.BinOp(left=left, op=ast.MatMult(), right=right):
+            yield "operand", ast.BinOp(right, node.op, left)
+            yield "transpose", replaced(node, left=ast.Attribute(left, "T"))
+            yield "transpose", replaced(node, right=ast.Attribute(right, "T"))
+        case ast.BinOp(left=left, op=ast.Mult() | ast.Div(), right=right):
+            yield "factor", left
+            yield "factor", replaced(node, op=ast.Div() if isinstance(node.op, ast.Mult) else ast.Mult())
+            if isinstance(node.op, ast.Mult):
+                yield "operand", right
+        case ast.BinOp(left=left, op=ast.Sub(), right=right):
+            yield "sign", replaced(node, op=ast.Add())
+            yield "sign", ast.BinOp(right, node.op, left)
+            yield "operand", left
+        case ast.Compare(ops=[ast.Gt()]):
+            yield "mask", replaced(node, ops=[ast.GtE()])
+            yield "mask", replaced(node, ops=[ast.Lt()])
+            yield "mask", ast.Constant(True)
+        case ast.Attribute(value=value, attr="T"):
+            yield "transpose", value
+        case ast.Call(func=ast.Attribute(value=value, attr="sum"), keywords=keywords) if keywords:
+            axis = next(keyword for keyword in keywords if keyword.arg == "axis")
+            other = ast.keyword("axis", ast.Constant(1 - ast.literal_eval(axis.value)))
+            yield "axis", replaced(node, keywords=[other if keyword is axis else keyword for keyword in keywords])
+            yield "axis", replaced(node, keywords=[])
+        case ast.Call(func=ast.Name(id="relu"), args=[argument]):
+            yield "operand", argument
+        case ast.Constant(value=int(number)) if not isinstance(number, bool):
+            yield "factor", ast.Constant(number + 1)
+    if isinstance(node, ast.BinOp | ast.Attribute):
+        yield from wrong_operands(node, names)
+
+
+def wrong_operands(node: ast.BinOp | ast.Attribute, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
+    """Yield the node with one of its names replaced by another argument of the function."""
+    for field in ("left", "right", "value"):
+        operand = getattr(node, field, None)
+        if isinstance(operand, ast.Name) and operand.id in names:
+            for name in names:
+                if name != operand.id:
+                    yield "operand", replaced(node, **{field: ast.Name(name)})
+
+
+def is_array(value: ast.expr) -> bool:
+    """Tell whether an assigned value is computed, so that it can be negated."""
+    computed_by_call = (
+        isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "sum"
+    )
+    return computed_by_call or (isinstance(value, ast.BinOp) and not isinstance(value.op, ast.BitOr))
+
+
+def replaced(node: ast.AST, **fields: object) -> ast.AST:
+    """Return a copy of a node with some fields changed."""
+    changed = copy.copy(node)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def survives(mutant: Mutant) -> bool:
+    """Tell whether the tests pass on a copy of the project that holds the mutant."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("manual_backprop", "torch_reference", "tests", "pyproject.toml"):
+            source, target = ROOT / name, Path(folder, name)
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        Path(folder, "manual_backprop", mutant.file).write_text(mutant.source, encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        tests = [f"tests/{name}" for name in BACKWARD[mutant.file][0]]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": folder}
+        run = subprocess.run([*command, *tests], cwd=folder, env=environment, capture_output=True, check=False)
+        if run.returncode not in (0, 1):
+            raise RuntimeError(f"pytest ended with status {run.returncode} on {mutant}:\n{run.stdout.decode()}")
+        return run.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

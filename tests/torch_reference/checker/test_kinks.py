@@ -1,0 +1,43 @@
+"""Mixtures of subgradients: the least squares with bounds behind them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+pytest.importorskip("torch")
+from torch_reference.checker.kinks import _bounded_least_squares, _mixture
+
+ENTRIES = st.floats(-4, 4).map(lambda number: round(number, 2))
+
+
+@given(st.data(), st.integers(1, 7), st.integers(1, 6))
+def test_least_squares_with_bounds_meets_the_conditions_of_an_optimum(data, rows, columns):
+    matrix = data.draw(arrays(float, (rows, columns), elements=ENTRIES))
+    matrix[0] += 0.01 * (np.abs(matrix).max(axis=0) == 0)  # a column of zeros is no step
+    target = data.draw(arrays(float, rows, elements=ENTRIES))
+    x = _bounded_least_squares(matrix, target)
+    assert ((x >= 0) & (x <= 1)).all()
+    slope = matrix.T @ (matrix @ x - target) / np.linalg.norm(matrix, axis=0)
+    small = 1e-9 * (
+        1 + np.linalg.norm(target)
+    )  # slopes round by 1e-15 of the target, times the condition of the matrix
+    assert (slope[x == 0] >= -small).all()
+    assert (slope[x == 1] <= small).all()
+    assert (np.abs(slope[(x > 0) & (x < 1)]) <= small).all()
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 12))
+def test_a_mixture_is_found_also_where_many_would_do(seed, count):
+    rng = np.random.default_rng(seed)
+    steps = list(rng.normal(size=(count, 3, 2)))
+    residual = np.tensordot(rng.integers(0, 2, count), steps, axes=1)
+    # sums of twelve numbers near 1 round by less than 1e-14
+    np.testing.assert_allclose(_mixture(steps, residual, np.full((3, 2), 1e-15)), residual, atol=1e-12)
+
+
+def test_twice_a_step_is_no_mixture(rng):
+    step = rng.normal(size=(4, 3))
+    mixture = _mixture([step], 2 * step, np.full((4, 3), 1e-15))
+    np.testing.assert_array_equal(mixture, step)

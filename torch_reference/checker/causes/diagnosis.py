@@ -1,0 +1,149 @@
+"""Why a gradient is wrong: one small function for each cause, tried in the order of `CAUSES`.
+
+A cause gets a `Case` and returns a message, or None when it does not explain the gradient entry by entry to rounding.
+Specific causes come first. What is left is `partial` if a fair part of the gradient is right, and else `mismatch`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from torch_reference.checker.causes.case import Array, Case, agree, fit, ratio
+from torch_reference.checker.causes.factors import CLOSE, LOOSE, describe
+from torch_reference.checker.causes.structure import partly_wrong, permuted, transposed, where, wrong_shape
+
+Verdict = tuple[str, str]
+SINGLE = float(np.finfo(np.float32).eps)
+
+
+def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict:
+    """Return the code and the message for a gradient that is wrong.
+
+    Parameters
+    ----------
+    case : Case
+        The gradient.
+    low : float64 array
+        What rounding would explain in the next lower precision.
+    imprecise : callable
+        Returns a message if the error is that of a lower precision.
+    """
+    if case.manual.shape != case.reference.shape:
+        shape_code, words = wrong_shape(case)
+        if not shape_code and case.manual.size == case.reference.size:
+            inner = case.with_manual(case.manual.reshape(case.reference.shape))
+            inner_code, inner_words = diagnose(inner, low, imprecise)
+            return inner_code, f"{words} Reshaped: {inner_words}"
+        return shape_code or "mismatch", words
+    if message := nonfinite(case):
+        return "nonfinite", message
+    near = agree(case.manual, case.reference, case.allowed)  # too near for any cause but a few wrong entries
+    for code, cause in () if near else CAUSES:
+        if message := cause(case):
+            return code, message
+    if message := imprecise(case):
+        return "precision", message
+    if message := partly_wrong(case):
+        return "partial", message
+    loose = replace(case, allowed=low)
+    if loose.wrong.any() and not agree(case.manual, case.reference, low):
+        for code, cause in CAUSES:
+            if message := cause(loose):
+                return code, message + " (In a lower precision than the inputs'.)"
+    return "mismatch", mismatch(case)
+
+
+def nonfinite(case: Case) -> str | None:
+    """NaN or infinity where the reference is finite."""
+    bad = ~np.isfinite(case.manual) & np.isfinite(case.reference)
+    if not bad.any():
+        return None
+    kinds = [word for word, test in (("NaN", np.isnan), ("infinity", np.isinf)) if test(case.manual[bad]).any()]
+    return f"{' and '.join(kinds)} where autograd is finite. {where(bad)}"
+
+
+def zero(case: Case) -> str | None:
+    """All zeros."""
+    return "It is all zeros, but the right gradient is not." if not case.manual.any() else None
+
+
+def sign(case: Case) -> str | None:
+    """Recognise the negative of the right gradient."""
+    return "It is the negative of the right gradient." if agree(case.manual, -case.reference, case.allowed) else None
+
+
+def scale(case: Case) -> str | None:
+    """Recognise a constant times the right gradient."""
+    factor = ratio(case)
+    if factor is None or abs(factor - 1) < CLOSE or not (np.abs(case.reference) > case.allowed).any():
+        return None
+    significant = np.abs(case.reference) > case.allowed
+    close = max(CLOSE, min(LOOSE, float(np.median(case.allowed[significant] / np.abs(case.reference[significant])))))
+    words = describe(factor, case.inputs, close)
+    if np.count_nonzero(case.nontrivial) < 2 and not words:
+        return None  # any number is a multiple of a single other one
+    if abs(factor - 1) < max(30 * close, SINGLE):
+        return None  # too near to 1 to be told from rounding here, or see `rounded_constant`
+    negative = " and has the wrong sign" if factor < 0 else ""
+    return f"manual = {factor:.9g} * right gradient{negative}{': ' + words if words else ''}."
+
+
+def rounded_constant(case: Case) -> str | None:
+    """Off by a factor so near to 1 that a constant in the formula must have been rounded to float32."""
+    factor = ratio(case)
+    if factor is None or abs(factor - 1) >= SINGLE or case.epsilon >= SINGLE or np.count_nonzero(case.nontrivial) < 2:
+        return None
+    return f"The formula is right, but off by the factor {factor:.12g}: a constant was rounded to float32?"
+
+
+def term(case: Case) -> str | None:
+    """Recognise a constant times an input, or times its sign, that is too much or too little."""
+    rest = case.difference
+    if not np.isfinite(rest).all():
+        return None
+    own_first = sorted(case.inputs, key=lambda name: name != case.name)
+    for name in own_first:
+        values = np.asarray(case.inputs[name])
+        if values.shape != case.reference.shape or values.dtype.kind not in "fiub":
+            continue
+        for words, direction in (
+            (name, values.astype(np.float64)),
+            (f"sign({name})", np.sign(values.astype(np.float64))),
+        ):
+            coefficient = fit(rest, direction, case.allowed, case.epsilon)
+            part = coefficient * direction
+            allowed = case.allowed + case.epsilon * np.abs(part)
+            if not coefficient or not (np.abs(part) > allowed).any() or not agree(rest, part, allowed):
+                continue
+            if np.count_nonzero(case.nontrivial) < 2 and not _round(coefficient):
+                continue  # any number is a multiple of a single other one
+            side = "missing, or has the wrong sign" if coefficient < 0 else "too much: extra, or counted twice"
+            shown = f"{abs(coefficient):.6g} * {words}"
+            return f"manual = right gradient {'-' if coefficient < 0 else '+'} {shown}: the term {shown} is {side}."
+    return None
+
+
+def _round(number: float) -> bool:
+    """Say whether a number has at most two digits, as constants that people choose have."""
+    return abs(float(f"{number:.1e}") - number) <= CLOSE * abs(number)
+
+
+def mismatch(case: Case) -> str:
+    """Say what can be said about a gradient that no cause explains."""
+    finite = np.isfinite(case.manual) & np.isfinite(case.reference)
+    one, two = case.manual[finite], case.reference[finite]
+    length = float(np.linalg.norm(one) * np.linalg.norm(two))
+    alike = f" The cosine of the angle to the right gradient is {np.sum(one * two) / length:.4f}." if length else ""
+    return where(case.wrong, case.nontrivial) + alike
+
+
+CAUSES: tuple[tuple[str, Callable[[Case], str | None]], ...] = (
+    ("zero", zero),
+    ("sign", sign),
+    ("scale", scale),
+    ("precision", rounded_constant),
+    ("transpose", transposed),
+    ("permutation", permuted),
+    ("term", term),
+)

@@ -1,0 +1,95 @@
+"""Whether the error is that of a lower precision, or of finite differences, rather than of a wrong formula.
+
+Rounding errors are noise: they change completely when the inputs move by a little more than the rounding unit, while
+the error of a wrong formula moves along smoothly. Finite differences err by a multiple of a higher derivative, which
+autograd can be asked for.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_reference.checker.causes.case import Array, Case, weigh
+
+PRECISIONS: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
+WIDESPREAD = 0.3  # a lower precision shows in at least this share of the entries
+NOISY = 0.8  # correlation of the error at two neighbouring points below which it is noise
+SMALL = 1e-2  # finite differences err by no more than this of the largest entry
+PROBES = 12  # entries for which higher derivatives are compared
+LONGEST = 3e-3  # step of finite differences that anybody would choose
+STEP = 1e-3  # for those, relative to the input
+ALIKE = 0.3  # what may be left of the error, relative: rounding is on top of it
+
+Nudged = Callable[[float], tuple[Array, Array] | None]
+Slope = Callable[[tuple[int, ...], float], float]
+
+
+def imprecise(case: Case, lower: dict[str, Array], nudged: Nudged, slope: Slope) -> str | None:
+    """Return a message if the error is that of a lower precision.
+
+    Parameters
+    ----------
+    case : Case
+        The gradient.
+    lower : dict of str to float64 array
+        What rounding would explain in each lower precision, by its name.
+    nudged : callable
+        Returns manual and reference gradient where all floating inputs are changed by a relative amount, or None.
+    slope : callable
+        Returns one entry of the reference gradient where that entry of the input is changed by an amount.
+    """
+    if not np.isfinite(case.difference).all():
+        return None
+    wrong, nontrivial = np.count_nonzero(case.wrong), np.count_nonzero(case.nontrivial)
+    if wrong < WIDESPREAD * nontrivial:
+        return None
+    for name, allowed in lower.items():
+        if (np.abs(case.difference) <= allowed).all():
+            if _noise(case, nudged, 4 * float(np.finfo(PRECISIONS[name]).eps)):
+                return f"The formula is right, but the error is noise of the size that {name} arithmetic leaves."
+            break
+    if np.abs(case.difference).max(initial=0.0) > SMALL * np.abs(case.reference).max(initial=0.0):
+        return None
+    return _finite_differences(case, slope)
+
+
+def _noise(case: Case, nudged: Nudged, amount: float) -> bool:
+    moved = nudged(amount)
+    if moved is None or moved[0].shape != case.manual.shape:
+        return False
+    before, after = weigh(case.difference, moved[0] - moved[1], case.allowed)
+    length = float(np.linalg.norm(before) * np.linalg.norm(after))
+    return length == 0 or float(np.sum(before * after)) < NOISY * length
+
+
+def _finite_differences(case: Case, slope: Slope) -> str | None:
+    """Forward differences err by h/2 times the second derivative, central ones by h^2/6 times the third."""
+    values = np.asarray(case.inputs[case.name], dtype=np.float64)
+    order = np.argsort(np.abs(case.difference), axis=None)[::-1][:PROBES]
+    errors, second, third = [], [], []
+    for index in zip(*np.unravel_index(order, values.shape), strict=True):
+        place = tuple(int(number) for number in index)
+        step = STEP * max(1e-3, abs(float(values[place])))
+        up, down = slope(place, step), slope(place, -step)
+        errors.append(float(case.difference[place]))
+        second.append((up - down) / (2 * step))
+        third.append((up - 2 * float(case.reference[place]) + down) / step**2)
+    for derivative, words in ((second, "one-sided"), (third, "central")):
+        steps = _steps(np.array(errors), np.array(derivative))
+        if steps is not None:
+            size = 2 * abs(steps) if words == "one-sided" else float(np.sqrt(abs(6 * steps)))
+            if size > LONGEST:
+                continue
+            return f"The error is that of {words} finite differences with a step of about {size:.1e}."
+    return None
+
+
+def _steps(errors: NDArray[Any], derivatives: NDArray[Any]) -> float | None:
+    """Return the constant between errors and derivatives, if there is one."""
+    if errors.size < 2 or not (np.isfinite(derivatives).all() and derivatives.any()):
+        return None
+    constant = float(errors @ derivatives / (derivatives @ derivatives))
+    rest = np.linalg.norm(errors - constant * derivatives)
+    return constant if rest <= ALIKE * np.linalg.norm(errors) else None

@@ -1,0 +1,66 @@
+"""The side under test: call `manual` on copies of the inputs, and see that what goes in and comes out makes sense."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from torch_reference.checker.reference.evaluation import is_floating
+
+Manual = Callable[..., Mapping[str, Any]]
+Raw = dict[str, NDArray[Any]]
+
+
+def check_inputs(inputs: Mapping[str, Any]) -> None:
+    """Raise an error that says what is wrong with the inputs, if anything is."""
+    for name, value in inputs.items():
+        if not isinstance(value, np.ndarray | np.generic | float | int):
+            raise TypeError(f"input {name!r} is no NumPy array but {type(value).__name__}: wrap it in np.array")
+        if np.asarray(value).dtype.kind not in "fiub":
+            raise TypeError(f"input {name!r} has dtype {np.asarray(value).dtype}: only real numbers can be checked")
+    if not any(is_floating(value) for value in inputs.values()):
+        raise ValueError("none of the inputs is a floating array: there is nothing to differentiate by")
+
+
+def called(manual: Manual, inputs: Mapping[str, Any]) -> tuple[Raw, set[str]]:
+    """Call manual on copies; return its gradients and the names of the inputs that it changed."""
+    given = {name: value.copy(order="K") if isinstance(value, np.ndarray) else value for name, value in inputs.items()}
+    returned = manual(**given)
+    gradients = copied(returned, inputs)
+    changed = {name for name, value in inputs.items() if isinstance(value, np.ndarray) and _differ(value, given[name])}
+    return gradients, changed
+
+
+def _differ(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.shape != other.shape:
+        return True
+    same = one == other
+    return not (same.all() or (same | ((one != one) & (other != other))).all())  # NaN is not itself
+
+
+def copied(returned: Any, inputs: Mapping[str, Any]) -> Raw:
+    """Return copies of the gradients that manual returned, or raise an error that says what is wrong with them."""
+    if not isinstance(returned, Mapping):
+        raise TypeError(f"manual must return a dict of gradients, but it returned {type(returned).__name__}")
+    if not returned:
+        raise ValueError("manual returned an empty dict: there is no gradient to check")
+    gradients: Raw = {}
+    for name, value in returned.items():
+        if name not in inputs:
+            raise ValueError(
+                f"manual returned a gradient for {name!r}, which is no input: they are {', '.join(inputs)}"
+            )
+        if not is_floating(inputs[name]):
+            dtype = np.asarray(inputs[name]).dtype
+            raise ValueError(f"manual returned a gradient for {name!r}, which is a constant of dtype {dtype}")
+        try:
+            array = np.array(value)
+        except ValueError:
+            array = np.array(None)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"the gradient for {name!r} is no array of real numbers but {type(value).__name__} ({array.dtype})"
+            )
+        gradients[name] = array
+    return gradients

@@ -1,0 +1,1 @@
+"""What a check found: results, table and picture. Decides nothing."""

@@ -1,0 +1,5 @@
+"""The networks as `nn.Module`s, of PyTorch's own layers."""
+
+from torch_reference.networks.mlp import ReferenceMLP
+
+__all__ = ["ReferenceMLP"]
