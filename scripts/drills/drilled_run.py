@@ -20,8 +20,8 @@ CHILD = """
 import os, runpy, signal, sys
 signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # as in the first lines of the commands
 print("started", flush=True)
-import manual_backprop.runs.command
-training_command.CHECKPOINT_SECONDS = 0
+from manual_backprop.runs import command
+command.CHECKPOINT_SECONDS = 0
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

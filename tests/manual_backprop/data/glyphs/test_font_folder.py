@@ -29,7 +29,7 @@ def ten(tmp_path):
 @pytest.fixture
 def counts(caplog):
     """What the log says of the last folder: faces, files, copies, not letters, incomplete."""
-    caplog.set_level(logging.INFO, logger="manual_backprop.data.glyphs.rendering")
+    caplog.set_level(logging.INFO, logger="manual_backprop.data.glyphs")
     return lambda: [int(number) for number in re.findall(r"\d+", caplog.messages[-1].split(": ")[-1])]
 
 

@@ -156,7 +156,7 @@ def test_a_cache_of_something_else_is_rendered_anew(cache, letters, no_rendering
 
 
 def test_work_goes_on_where_nothing_can_be_cached(cache, letters, caplog):
-    caplog.set_level(logging.INFO, logger="manual_backprop.data.glyphs.rendering")
+    caplog.set_level(logging.INFO, logger="manual_backprop.data.glyphs")
     cache.write_text("a file in the place of the folder")
     assert_same(load_glyphs(), [part[:30] for part in letters])
     assert "rendered again next time" in caplog.text
