@@ -212,7 +212,7 @@ def test_only_results_are_removed(folder):
 def open_elsewhere(path):
     """Try to open a folder from another process; return what that says."""
     code = (
-        "import sys, pathlib, run_folder\nwith run_folder.RunFolder(pathlib.Path(sys.argv[1])).opened(): print('open')"
+        "import sys, pathlib\nfrom manual_backprop.runs.folder import RunFolder\nwith RunFolder(pathlib.Path(sys.argv[1])).opened(): print('open')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, env=ENVIRONMENT
