@@ -7,14 +7,33 @@ Every function works in the dtype that it is given and changes none of its argum
 
 from manual_backprop.layers.activations import relu, relu_backward, softmax
 from manual_backprop.layers.affine import linear, linear_backward
+from manual_backprop.layers.attention import (
+    scaled_dot_product_attention,
+    scaled_dot_product_attention_backward,
+)
 from manual_backprop.layers.losses import cross_entropy, cross_entropy_backward
+from manual_backprop.layers.regularization import dropout, dropout_backward
+from manual_backprop.layers.tokens import (
+    embedding,
+    embedding_backward,
+    rotary_embedding,
+    rotary_embedding_backward,
+)
 
 __all__ = [
     "cross_entropy",
     "cross_entropy_backward",
+    "dropout",
+    "dropout_backward",
+    "embedding",
+    "embedding_backward",
     "linear",
     "linear_backward",
     "relu",
     "relu_backward",
+    "rotary_embedding",
+    "rotary_embedding_backward",
+    "scaled_dot_product_attention",
+    "scaled_dot_product_attention_backward",
     "softmax",
 ]
