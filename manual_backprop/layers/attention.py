@@ -85,7 +85,7 @@ def _weights(query: Array, key: Array, causal: bool) -> Array:
     """Return P (N, groups, heads / groups, T, S), each row of which sums to 1."""
     scores = query @ key[:, :, np.newaxis].swapaxes(-1, -2) / np.sqrt(query.dtype.type(query.shape[-1]))
     if causal:
-        scores = np.where(np.tri(*scores.shape[-2:], dtype=bool), scores, -np.inf)
+        scores = np.where(np.tri(*scores.shape[-2:], dtype=np.bool_), scores, -np.inf)
     return softmax(scores.reshape(-1, scores.shape[-1])).reshape(scores.shape)
 
 
