@@ -2,7 +2,7 @@
 
 - ``layers``: each function of the network, its derivative directly below;
 - ``networks``: ``MLP``, which chains them forward and backward;
-- ``optimizers``: ``Momentum``;
+- ``optimizers``: ``Momentum``, ``Adam``, ``AdamW``;
 - ``training``: ``train``, which joins network, optimizer and data.
 """
 
@@ -18,15 +18,18 @@ from manual_backprop.layers import (
     softmax,
 )
 from manual_backprop.networks import MLP
-from manual_backprop.optimizers import Momentum
+from manual_backprop.optimizers import Adam, AdamW, Momentum, clip_grad_norm
 from manual_backprop.training import train
 
 __all__ = [
     "MLP",
+    "Adam",
+    "AdamW",
     "Dataset",
     "History",
     "Momentum",
     "Split",
+    "clip_grad_norm",
     "cross_entropy",
     "cross_entropy_backward",
     "linear",

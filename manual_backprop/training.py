@@ -11,7 +11,7 @@ from manual_backprop.fast.blocked import BlockedBackprop, Score, mean_score
 from manual_backprop.fast.tensor_parallel import TensorParallel, worthwhile_parts
 from manual_backprop.history import History, Metrics
 from manual_backprop.networks.mlp import MLP
-from manual_backprop.optimizers import Momentum
+from manual_backprop.optimizers import Momentum, Optimizer
 
 
 def train(
@@ -50,7 +50,12 @@ def train(
 
 
 def train_epochs(
-    mlp: MLP, optimizer: Momentum, dataset: Dataset, epochs: Iterable[int], batch_size: int | None = None, seed: int = 0
+    mlp: MLP,
+    optimizer: Optimizer,
+    dataset: Dataset,
+    epochs: Iterable[int],
+    batch_size: int | None = None,
+    seed: int = 0,
 ) -> Iterator[Metrics]:
     """Train one epoch for each number in ``epochs`` and yield its metrics.
 
@@ -75,7 +80,7 @@ def train_epochs(
 
 
 def _blocked_epoch(
-    blocked: BlockedBackprop, optimizer: Momentum, dataset: Dataset, batches: Sequence[NDArray[np.int64] | None]
+    blocked: BlockedBackprop, optimizer: Optimizer, dataset: Dataset, batches: Sequence[NDArray[np.int64] | None]
 ) -> tuple[Score, Score]:
     """Update the network for each batch; return the score on all of them, and on the validation set before the last."""
     scores, sizes = [], []

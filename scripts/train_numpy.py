@@ -27,7 +27,7 @@ class NumpyTrainer:
         self.options, self.dataset, self.mlp = options, dataset, mlp
         self.optimizer = Momentum(mlp.parameters, options.learning_rate, options.momentum)
         if velocity is not None:
-            self.optimizer.velocity = dict(velocity)
+            self.optimizer.state["velocity"] = dict(velocity)
 
     def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
         """Train these epochs and yield the ``Metrics`` of each."""

@@ -2,9 +2,9 @@
 
 In a small batch the products are short, and what surrounds them counts: the update passes over every weight, and the
 rows are too few to share out. Here each worker has some units of every hidden layer and all that belongs to them: the
-weights that lead to a unit, its bias, their velocities. No other worker reads them, so that they stay near. The workers
-only tell each other what their units put out, and what they pass back (M. Shoeybi et al., Megatron-LM, 2019, section 3,
-call this tensor parallelism).
+weights that lead to a unit, its bias, the optimizer's state of both. No other worker reads them, so that they stay
+near. The workers only tell each other what their units put out, and what they pass back (M. Shoeybi et al.,
+Megatron-LM, 2019, section 3, call this tensor parallelism).
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from manual_backprop.fast.cross_entropy_in_place import CrossEntropyInPlace
 from manual_backprop.fast.in_place import BiasRelu, BlockScore, chosen_images, chosen_labels, sum_of, whole_strips
 from manual_backprop.fast.workers import Workers
 from manual_backprop.networks.mlp import MLP
-from manual_backprop.optimizers import Momentum
+from manual_backprop.optimizers import Optimizer
 
 # Weights that a worker is worth at least, by measurements on two cores. With fewer, the workers wait longer for each
 # other, and for Python's lock, than they save.
@@ -37,7 +37,7 @@ def worthwhile_parts(mlp: MLP, batch_size: int) -> int:
 
 
 class TensorParallel:
-    """Updates of one network by ``Momentum``, batch after batch.
+    """Updates of one network, batch after batch.
 
     The last bits depend on the number of parts, in which the logits are added up.
 
@@ -48,8 +48,8 @@ class TensorParallel:
     parts : among how many workers to share the units; at most as many as the narrowest hidden layer has
     """
 
-    def __init__(self, mlp: MLP, optimizer: Momentum, batch_size: int, parts: int) -> None:
-        self._mlp = mlp
+    def __init__(self, mlp: MLP, optimizer: Optimizer, batch_size: int, parts: int) -> None:
+        self._mlp, self._optimizer = mlp, optimizer
         self._workers = Workers(parts)
         self._exchange = _Exchange(mlp, batch_size, parts, self._workers)
         self._parts = [_Part(mlp, optimizer, batch_size, number, self._exchange) for number in range(parts)]
@@ -77,7 +77,9 @@ class TensorParallel:
             with np.errstate(over="ignore", invalid="ignore"):
                 return self._parts[number].train(split, batches)
 
-        return [score for scores in self._workers.run(task, len(self._parts)) for score in scores]
+        scores = self._workers.run(task, len(self._parts))
+        self._optimizer.steps += len(batches)
+        return [score for own in scores for score in own]
 
 
 class _Exchange:
@@ -109,7 +111,7 @@ class _Exchange:
 class _Part:
     """One worker's units: their part of ``MLP.backprop``, line by line, and of the update."""
 
-    def __init__(self, mlp: MLP, optimizer: Momentum, batch_size: int, number: int, exchange: _Exchange) -> None:
+    def __init__(self, mlp: MLP, optimizer: Optimizer, batch_size: int, number: int, exchange: _Exchange) -> None:
         self._number, self._exchange, self._optimizer = number, exchange, optimizer
         self._hidden = mlp.depth - 1
         *_, classes = mlp.sizes
@@ -125,7 +127,10 @@ class _Part:
             self._own[f"layers.{self._hidden}.bias"] = np.s_[:]
         # copies, since NumPy takes three times as long for the same numbers where they are columns of a wider array
         self._parameters = {name: mlp.parameters[name][own].copy() for name, own in self._own.items()}
-        self._velocity = {name: np.empty_like(value) for name, value in self._parameters.items()}
+        self._state = {
+            name: {kind: np.empty_like(value) for kind in optimizer.kinds} for name, value in self._parameters.items()
+        }
+        self._scratch = optimizer.scratch()
         self._gradients = {name: np.empty_like(value) for name, value in self._parameters.items()}
         self._outputs = [np.zeros((rows, size), mlp.dtype) for size in sizes]
         self._bias_relu = [BiasRelu(size, mlp.dtype) for size in sizes]
@@ -138,7 +143,8 @@ class _Part:
         """Do this worker's part of every update, and return the scores of its share of the rows."""
         for name, own in self._own.items():
             self._parameters[name][:] = self._optimizer.parameters[name][own]
-            self._velocity[name][:] = self._optimizer.velocity[name][own]
+            for kind, value in self._state[name].items():
+                value[:] = self._optimizer.state[kind][name][own]
         scores = []
         self._load(split, batches, 0)
         self._exchange.meet()
@@ -152,7 +158,8 @@ class _Part:
             self._backward(turn, len(rows))
         for name, own in self._own.items():
             self._optimizer.parameters[name][own] = self._parameters[name]
-            self._optimizer.velocity[name][own] = self._velocity[name]
+            for kind, value in self._state[name].items():
+                self._optimizer.state[kind][name][own] = value
         return scores
 
     def _load(self, split: Split, batches: Sequence[NDArray[np.integer]], turn: int) -> None:
@@ -195,26 +202,27 @@ class _Part:
             grad_input = self._grad_outputs[i][:count]
             if i == self._hidden - 1:
                 np.matmul(grad_output, self._parameters[f"layers.{i + 1}.weight"].T, out=grad_input)
-                self._update(i + 1, output, grad_output)
+                self._update(turn, i + 1, output, grad_output)
             else:
                 parts = self._exchange.grad_outputs[i][:, :count]
                 np.matmul(grad_output, self._parameters[f"layers.{i + 1}.weight"].T, out=parts[self._number])
-                self._update(i + 1, self._exchange.outputs[i][:count], grad_output)
+                self._update(turn, i + 1, self._exchange.outputs[i][:count], grad_output)
                 self._exchange.meet()
                 np.add.reduce(parts[:, :, self._units[i]], axis=0, out=grad_input)
             np.greater(output, 0, out=active)  # relu(s) > 0 exactly where s > 0
             grad_input *= active
             grad_output = grad_input
-        self._update(0, self._exchange.images[turn % 3][:count], grad_output)
+        self._update(turn, 0, self._exchange.images[turn % 3][:count], grad_output)
 
-    def _update(self, i: int, x: Array, grad_output: Array) -> None:
+    def _update(self, turn: int, i: int, x: Array, grad_output: Array) -> None:
         """Update a layer's weight and, where it is this worker's, the bias."""
         np.matmul(x.T, grad_output, out=self._gradients[f"layers.{i}.weight"])
-        self._move(f"layers.{i}.weight")
+        self._move(turn, f"layers.{i}.weight")
         if f"layers.{i}.bias" in self._parameters:
             np.add.reduce(grad_output, axis=0, out=self._gradients[f"layers.{i}.bias"])
-            self._move(f"layers.{i}.bias")
+            self._move(turn, f"layers.{i}.bias")
 
-    def _move(self, name: str) -> None:
-        gradient = self._gradients[name]
-        self._optimizer.move(self._parameters[name], self._velocity[name], gradient, scaled_gradient=gradient)
+    def _move(self, turn: int, name: str) -> None:
+        step = self._optimizer.steps + turn + 1
+        state = self._state[name]
+        self._optimizer.update(name, self._parameters[name], self._gradients[name], state, step, self._scratch)

@@ -118,7 +118,7 @@ def test_training_continued_with_later_numbers_is_training_without_a_break(
     # all that a checkpoint holds: copies of the weights and of the velocity
     second = MLP({name: value.copy() for name, value in first.parameters.items()})
     after = Momentum(second.parameters)
-    after.velocity = {name: value.copy() for name, value in before.velocity.items()}
+    after.state["velocity"] = {name: value.copy() for name, value in before.velocity.items()}
     measured += train_epochs(second, after, dataset, range(2, EPOCHS), batch_size, seed=4)
 
     assert measured == unbroken

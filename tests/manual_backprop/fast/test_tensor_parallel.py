@@ -87,7 +87,7 @@ def test_training_goes_on_from_whatever_the_network_and_its_optimizer_hold(rng):
     assert parallel.train(split, []) == []
     scores = parallel.train(split, batches[:1])
     for batch in batches[1:]:
-        optimizer.velocity = {name: value.copy() for name, value in optimizer.velocity.items()}
+        optimizer.state["velocity"] = {name: value.copy() for name, value in optimizer.velocity.items()}
         scores += parallel.train(split, [batch])
     assert bits(mlp.parameters) == bits(expected[0])
     assert bits(optimizer.velocity) == bits(expected[1])

@@ -1,0 +1,109 @@
+"""Adam and AdamW: steps of about the learning rate in every entry, whatever the size of its gradients."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from manual_backprop.arrays import Array
+from manual_backprop.optimizers.optimizer import Optimizer
+
+
+class Adam(Optimizer):
+    """Divide the mean of the recent gradients by the root of their mean square, in place:
+
+        g <- gradient + weight_decay · w                (the gradient of the loss + weight_decay / 2 · |w|²)
+        m <- beta1 · m + (1 - beta1) · g
+        v <- beta2 · v + (1 - beta2) · g²
+        w <- w - learning_rate · m̂ / (√v̂ + eps)        with m̂ = m / (1 - beta1^t), v̂ = v / (1 - beta2^t)
+
+    m and v start at 0, so that after t steps their weights add up to 1 - beta^t only; m̂ and v̂ make up for that.
+
+    Source: D. P. Kingma and J. Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1; the same numbers as
+    `torch.optim.Adam`.
+
+    Parameters
+    ----------
+    parameters : mapping of arrays
+        Changed in place by `step`.
+    learning_rate : float
+        May be changed between steps.
+    betas : (beta1, beta2)
+    eps : float
+        Added outside the root.
+    weight_decay : float, or a mapping with one for each parameter's name
+    """  # noqa: D400 (the formula is the rest of the sentence)
+
+    kinds = ("first_moment", "second_moment")
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Array],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float | Mapping[str, float] = 0.0,
+    ) -> None:
+        super().__init__(parameters, learning_rate)
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = (
+            dict(weight_decay) if isinstance(weight_decay, Mapping) else dict.fromkeys(parameters, weight_decay)
+        )
+
+    def _move(
+        self, name: str, parameter: Array, gradient: Array, state: Mapping[str, Array], step: int, scratch: Array
+    ) -> None:
+        beta1, beta2 = self.betas
+        first, second = state["first_moment"], state["second_moment"]
+        # m + (1 - beta1) · (g - m): one rounding less than in the formula
+        np.subtract(self._decayed(name, gradient, parameter, scratch), first, out=scratch)
+        scratch *= 1 - beta1
+        first += scratch
+        np.square(self._decayed(name, gradient, parameter, scratch), out=scratch)
+        scratch *= 1 - beta2
+        second *= beta2
+        second += scratch
+        np.sqrt(second, out=scratch)
+        scratch /= (1 - beta2**step) ** 0.5
+        scratch += self.eps
+        np.divide(first, scratch, out=scratch)
+        scratch *= self.learning_rate / (1 - beta1**step)
+        parameter -= scratch
+
+    def _decayed(self, name: str, gradient: Array, parameter: Array, scratch: Array) -> Array:
+        """Return gradient + weight_decay · w, in `scratch` if it is not the gradient itself."""
+        if self.weight_decay[name] == 0:
+            return gradient
+        np.multiply(parameter, self.weight_decay[name], out=scratch)
+        scratch += gradient
+        return scratch
+
+
+class AdamW(Adam):
+    """Adam whose weight decay stays out of the moments, so that every entry shrinks at the same rate:
+
+        w <- w - learning_rate · weight_decay · w
+        w <- w - learning_rate · m̂ / (√v̂ + eps)        as in `Adam` without weight decay
+
+    Source: I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization, 2019, algorithm 2; the same numbers as
+    `torch.optim.AdamW`. The parameters are those of `Adam`.
+    """  # noqa: D400 (the formula is the rest of the sentence)
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Array],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float | Mapping[str, float] = 0.01,
+    ) -> None:
+        super().__init__(parameters, learning_rate, betas, eps, weight_decay)
+
+    def _move(
+        self, name: str, parameter: Array, gradient: Array, state: Mapping[str, Array], step: int, scratch: Array
+    ) -> None:
+        parameter *= 1 - self.learning_rate * self.weight_decay[name]
+        super()._move(name, parameter, gradient, state, step, scratch)
+
+    def _decayed(self, _name: str, gradient: Array, _parameter: Array, _scratch: Array) -> Array:
+        return gradient
