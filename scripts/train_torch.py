@@ -25,7 +25,7 @@ except ModuleNotFoundError:
 
 from torch_reference.networks.mlp import ReferenceMLP
 from torch_reference.optimizer import matched_sgd
-from torch_reference.sharding import LostProcessError, Shards
+from torch_reference.sharding import LostProcessError, Shards, process_group
 from torch_reference.training import evaluate, to_examples, train_epochs
 
 
@@ -44,11 +44,11 @@ class TorchTrainer:
         if velocity is not None:
             for name, buffer in self._buffers().items():
                 buffer.copy_(torch.from_numpy(velocity[name].T))
-        self.shards.follow([*(value.data for value in self.module.parameters()), *self._buffers().values()])
+        self.shards.broadcast([*(value.data for value in self.module.parameters()), *self._buffers().values()])
 
     def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
         """Train these epochs, or those that process 0 names, and yield the ``Metrics`` of each."""
-        numbers = self.shards.told(numbers)
+        numbers = self.shards.broadcast_object(numbers)
         train, valid = self._examples(self.dataset.train), self._examples(self.dataset.valid)
         batches = partial(epoch_batches, len(self.dataset.train), self.options.batch_size, self.options.seed)
         return train_epochs(self.module, self.optimizer, train, valid, numbers, batches)
@@ -80,7 +80,7 @@ def lead(options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapp
         raise ValueError("--cuda: PyTorch finds no CUDA device here; leave the option out to train on the CPU")
     if options.tf32 and not (options.cuda and options.dtype == "float32"):
         raise ValueError("--tf32: is for products of float32 on a GPU; give it with --cuda and --dtype float32")
-    Shards().told(options)
+    Shards().broadcast_object(options)
     return TorchTrainer(options, dataset, mlp, velocity)
 
 
@@ -90,7 +90,7 @@ def follow() -> int:
         signal.signal(number, signal.SIG_IGN)  # process 0 takes note of them
     shards = Shards()
     try:
-        options = shards.told(None)
+        options = shards.broadcast_object(None)
         dataset = load_dataset(options.data, options.split)
         sizes = [dataset.features, *options.hidden, dataset.classes]
         trainer = TorchTrainer(options, dataset, MLP.xavier(sizes, options.seed, options.dtype), None)
@@ -98,6 +98,7 @@ def follow() -> int:
             pass
         for split in (dataset.train, dataset.valid, dataset.test):
             trainer.evaluate(split)
+        shards.wait_for_leader()
     except LostProcessError:
         return 2
     except (ValueError, OSError, MemoryError) as error:
@@ -112,13 +113,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--tf32", action="store_true", help="on it, round factors of products to 11 bits: faster, and off by some 1e-4"
     )
-    if not (torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()):
-        sys.exit(main(parser, lead))
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    try:
+    with process_group():
         status = follow() if Shards().number > 0 else main(parser, lead)
-    finally:
-        torch.distributed.destroy_process_group()  # its threads must not outlive the interpreter
     sys.exit(status)

@@ -81,7 +81,7 @@ def train_epochs(
     loop = _Loop(module, optimizer, train, valid)
     done, together = 0, 1
     try:
-        while count := loop.shards.told(min(together, len(epochs) - done)):
+        while count := loop.shards.broadcast_object(min(together, len(epochs) - done)):
             start = time.perf_counter()
             figures = loop.epochs([batches(epoch) for epoch in epochs[done : done + count]])
             if loop.on_gpu and time.perf_counter() - start < SECONDS_UNWATCHED:
@@ -90,7 +90,7 @@ def train_epochs(
             yield figures
     except GeneratorExit:
         with suppress(LostProcessError):
-            loop.shards.told(0)
+            loop.shards.broadcast_object(0)
         raise
 
 
@@ -99,7 +99,7 @@ def evaluate(module: nn.Module, examples: Examples) -> tuple[float, float]:
     totals = torch.zeros(3, dtype=torch.float64, device=examples[0].device)
     totals[2] = len(examples[1])
     _score(module, examples, totals)
-    Shards().add([totals])
+    Shards().all_reduce([totals])
     loss, accuracy, _ = (totals / totals[2]).tolist()
     return loss, accuracy
 
@@ -114,7 +114,7 @@ class _Loop:
         self.shards = Shards()
         counts = torch.zeros(self.shards.count, 2, dtype=torch.int64, device=device)
         counts[self.shards.number] = torch.tensor([len(train[1]), len(valid[1])])
-        self.shards.add([counts])
+        self.shards.all_reduce([counts])
         self.first = int(counts[: self.shards.number, 0].sum())  # which of all rows this process's first one is
         self.train_count, self.valid_count = counts.sum(dim=0).tolist()
         self.rows = torch.zeros(len(train[1]), dtype=torch.int64, device=device)
@@ -133,7 +133,7 @@ class _Loop:
                     stop = start + UPDATES_IN_A_GRAPH
                     self._updates(batches[start:stop], last=stop >= len(batches))
                 epoch_totals.copy_(self.totals)
-            self.shards.add([totals])
+            self.shards.all_reduce([totals])
             counts = totals.new_tensor([self.train_count] * 2 + [self.valid_count] * 2)
             return [(a, b, c, d) for a, b, c, d in (totals / counts).tolist()]
 
@@ -173,7 +173,7 @@ class _Loop:
             loss = cross_entropy(logits, labels, reduction="sum")
             loss.backward(self.shares[size])
             _count(self.totals, loss.detach(), logits, labels)
-        self.shards.add(value.grad for value in self.module.parameters() if value.grad is not None)
+        self.shards.all_reduce(value.grad for value in self.module.parameters() if value.grad is not None)
         self.optimizer.step()
 
     def _repeat(self, work: Callable[[], None], key: object) -> None:
