@@ -18,5 +18,5 @@ def to_rows(x: ArrayLike, dtype: DTypeLike) -> Array:
 def shifted(logits: Array) -> Array:
     """Return logits - row maximum. A difference below the smallest number stays there: 0 · (-inf) would be NaN."""
     with np.errstate(over="ignore"):
-        difference = logits - logits.max(axis=1, keepdims=True)
+        difference = logits - logits.max(axis=-1, keepdims=True)
     return np.maximum(difference, np.finfo(logits.dtype).min)

@@ -5,14 +5,68 @@ dL/d(output) of a function, in the output's shape; a backward turns it into dL/d
 Every function works in the dtype that it is given and changes none of its arguments. Imports `arrays` only.
 """
 
-from manual_backprop.layers.activations import relu, relu_backward, softmax
-from manual_backprop.layers.affine import linear, linear_backward
+from manual_backprop.layers.activations import (
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    log_softmax,
+    log_softmax_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    softplus,
+    softplus_backward,
+    tanh,
+    tanh_backward,
+)
+from manual_backprop.layers.affine import (
+    linear,
+    linear_backward,
+)
 from manual_backprop.layers.attention import (
     scaled_dot_product_attention,
     scaled_dot_product_attention_backward,
 )
-from manual_backprop.layers.losses import cross_entropy, cross_entropy_backward
-from manual_backprop.layers.regularization import dropout, dropout_backward
+from manual_backprop.layers.convolution import (
+    conv2d,
+    conv2d_backward,
+)
+from manual_backprop.layers.losses import (
+    binary_cross_entropy_with_logits,
+    binary_cross_entropy_with_logits_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    mse_loss,
+    mse_loss_backward,
+)
+from manual_backprop.layers.normalization import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    batch_norm_inference_backward,
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
+)
+from manual_backprop.layers.pooling import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
+from manual_backprop.layers.regularization import (
+    dropout,
+    dropout_backward,
+)
 from manual_backprop.layers.tokens import (
     embedding,
     embedding_backward,
@@ -21,19 +75,54 @@ from manual_backprop.layers.tokens import (
 )
 
 __all__ = [
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_inference",
+    "batch_norm_inference_backward",
+    "binary_cross_entropy_with_logits",
+    "binary_cross_entropy_with_logits_backward",
+    "conv2d",
+    "conv2d_backward",
     "cross_entropy",
     "cross_entropy_backward",
     "dropout",
     "dropout_backward",
     "embedding",
     "embedding_backward",
+    "gelu",
+    "gelu_backward",
+    "group_norm",
+    "group_norm_backward",
+    "layer_norm",
+    "layer_norm_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
     "linear_backward",
+    "log_softmax",
+    "log_softmax_backward",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "mse_loss",
+    "mse_loss_backward",
     "relu",
     "relu_backward",
+    "rms_norm",
+    "rms_norm_backward",
     "rotary_embedding",
     "rotary_embedding_backward",
     "scaled_dot_product_attention",
     "scaled_dot_product_attention_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "softmax",
+    "softmax_backward",
+    "softplus",
+    "softplus_backward",
+    "tanh",
+    "tanh_backward",
 ]

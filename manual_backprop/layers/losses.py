@@ -3,7 +3,7 @@
 import numpy as np
 
 from manual_backprop.arrays import Array, Targets, shifted
-from manual_backprop.layers.activations import softmax
+from manual_backprop.layers.activations import sigmoid, softmax
 
 
 def cross_entropy(logits: Array, targets: Targets) -> np.floating:
@@ -65,6 +65,69 @@ def cross_entropy_backward(logits: Array, targets: Targets) -> Array:
         # rows of probabilities sum to 1 only up to rounding, and PyTorch accepts any rows
         difference = probabilities * targets.sum(axis=1, keepdims=True) - targets
     return (difference / len(logits)).astype(logits.dtype, copy=False)
+
+
+def mse_loss(x: Array, targets: Array) -> np.floating:
+    """Return the mean over all M entries of (x_m - y_m)².
+
+    Parameters
+    ----------
+    x, targets : the same shape
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    difference = x - _same_shape(targets, x)
+    return (difference**2).mean(dtype=x.dtype)
+
+
+def mse_loss_backward(x: Array, targets: Array) -> Array:
+    """Return dL/dx.
+
+        dL/dx_m = 2 (x_m - y_m) / M
+
+    M counts all entries, not the rows. dL/dtargets is the negative of it.
+    """
+    return 2 * (x - _same_shape(targets, x)) / x.dtype.type(x.size)
+
+
+def binary_cross_entropy_with_logits(logits: Array, targets: Targets) -> np.floating:
+    """Return the mean over all M entries of -y_m log p_m - (1 - y_m) log(1 - p_m), with p = σ(z).
+
+    As -log p = log(1 + exp(-z)) and -log(1 - p) = z + log(1 + exp(-z)), an entry costs (1 - y) z + log(1 + exp(-z)).
+    With log(1 + exp(-z)) = max(-z, 0) + log(1 + exp(-|z|)) nothing overflows:
+
+        L_m = max(z_m, 0) - z_m y_m + log(1 + exp(-|z_m|))
+
+    Parameters
+    ----------
+    logits : any shape
+    targets : the same shape; 0 or 1, or probabilities
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    losses = np.maximum(logits, 0) - logits * _same_shape(targets, logits) + np.log1p(np.exp(-np.abs(logits)))
+    return losses.mean(dtype=logits.dtype)
+
+
+def binary_cross_entropy_with_logits_backward(logits: Array, targets: Targets) -> Array:
+    """Return dL/dlogits.
+
+    dL_m/dz_m = (1 - y_m) - exp(-z_m) / (1 + exp(-z_m)) = (1 - y_m) - (1 - p_m)
+    dL/dz_m = (p_m - y_m) / M
+    """
+    return (sigmoid(logits) - _same_shape(targets, logits)) / logits.dtype.type(logits.size)
+
+
+def _same_shape(targets: Targets, x: Array) -> Array:
+    if targets.shape != x.shape:
+        raise ValueError(f"targets: expected {x.shape}, the shape of the first argument, got {targets.shape}")
+    return targets.astype(x.dtype, copy=False)
 
 
 def _check_targets(logits: Array, targets: Targets) -> None:
