@@ -1,4 +1,9 @@
-"""The check of hand-derived gradients against autograd. Imports nothing of the networks beside it."""
+"""The check of hand-derived gradients against autograd. Imports nothing of the networks beside it.
+
+Whoever is higher knows those below: the face for NumPy (`gradients`, with `manual`, which calls what is under test) and
+`reporting` -> `judge` -> `kinks`, `causes` -> `rounding`, `case` -> `reference` -> `formats`. `report` knows results
+only.
+"""
 
 from torch_reference.checker.gradients import assert_gradients_match, crosscheck
 from torch_reference.checker.report.results import Report

@@ -1,11 +1,13 @@
 """The side under test: call `manual` on copies of the inputs, and see that what goes in and comes out makes sense."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from torch_reference.checker.formats import FLOAT64, Array, format_of
+from torch_reference.checker.judge import Given
 from torch_reference.checker.reference.evaluation import is_floating
 
 Manual = Callable[..., Mapping[str, Any]]
@@ -64,3 +66,38 @@ def copied(returned: Any, inputs: Mapping[str, Any]) -> Raw:
             )
         gradients[name] = array
     return gradients
+
+
+def given(gradients: Raw) -> dict[str, Given]:
+    """Return the gradients for the judge; whole numbers count as float64."""
+    return {
+        name: Given(
+            value.astype(np.float64, copy=False), format_of(value.dtype) if value.dtype.kind == "f" else FLOAT64
+        )
+        for name, value in gradients.items()
+    }
+
+
+def elsewhere(
+    manual: Manual, inputs: Mapping[str, Any], wanted: Collection[str], seed: int, amount: float
+) -> tuple[dict[str, Array], dict[str, Any]] | None:
+    """Return the gradients where the inputs are moved by a relative amount, and those inputs.
+
+    `manual` may refuse them, as targets that must add up to 1: then only the inputs that it is differentiated by move.
+    If it refuses these too, there is no answer.
+    """
+    floating = [name for name, value in inputs.items() if is_floating(value)]
+    for names in (floating, wanted):
+        rng = np.random.default_rng(seed)
+        moved = {name: _moved(value, rng, amount) if name in names else value for name, value in inputs.items()}
+        try:
+            gradients, _ = called(manual, moved)
+        except Exception:  # noqa: S112 (whatever it is, it is about values that nobody asked for)
+            continue
+        return {name: value.astype(np.float64) for name, value in gradients.items()}, moved
+    return None
+
+
+def _moved(value: Any, rng: np.random.Generator, amount: float) -> NDArray[Any]:
+    array = np.asarray(value)
+    return np.asarray(array * (1 + amount * rng.uniform(-1, 1, array.shape)), array.dtype)

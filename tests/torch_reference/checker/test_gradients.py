@@ -149,6 +149,58 @@ class TestInputsOfEveryKind:
         )
 
 
+@given(SEEDS)
+@settings(max_examples=20)
+def test_a_reference_that_computes_in_bfloat16_is_no_yardstick_for_float32(seed):
+    rng = np.random.default_rng(seed)
+    inputs = {"x": rng.normal(size=(6, 5)).astype(np.float32), "w": rng.normal(size=(5, 4)).astype(np.float32)}
+
+    def manual(x, w):
+        return {"w": 2 * x.T @ (x @ w)}
+
+    def reference(x, w):
+        return ((x.bfloat16() @ w.bfloat16()) ** 2).sum()
+
+    assert_gradients_match(manual, reference, inputs)
+
+
+class TestManualThatRefusesOtherInputs:
+    """Nobody promises that the gradient can be had anywhere but at the given inputs."""
+
+    @staticmethod
+    def inputs(rng):
+        return {"logits": rng.normal(size=(6, 4)), "targets": rng.dirichlet(np.ones(4), 6)}
+
+    @staticmethod
+    def reference(logits, targets):
+        return torch.nn.functional.cross_entropy(logits, targets)
+
+    def refusing(self, change, also=lambda logits: True):
+        def manual(logits, targets):
+            if not np.allclose(targets.sum(axis=1), 1, rtol=1e-12) or not also(logits):
+                raise ValueError("the rows of targets must add up to 1")
+            p = np.exp(logits - logits.max(axis=1, keepdims=True))
+            return {"logits": change((p / p.sum(axis=1, keepdims=True) - targets) / len(logits))}
+
+        return manual
+
+    def test_constants_stay_where_moved_ones_are_refused(self, rng):
+        coarse = self.refusing(lambda gradient: gradient.astype(np.float32).astype(np.float64))
+        assert crosscheck(coarse, self.reference, self.inputs(rng)).gradients["logits"].code == "precision"
+
+    def test_the_check_goes_on_where_all_moved_inputs_are_refused(self, rng):
+        inputs = self.inputs(rng)
+        given = inputs["logits"].copy()
+        for change in (lambda g: g.astype(np.float32).astype(float), lambda g: g * (1 + 1e-7 * np.sin(1e3 * given))):
+            manual = self.refusing(change, lambda logits: (logits == given).all())
+            assert not crosscheck(manual, self.reference, inputs).ok
+
+    def test_an_error_at_the_given_inputs_is_the_user_s(self, rng):
+        inputs = self.inputs(rng) | {"targets": np.ones((6, 4))}
+        with pytest.raises(ValueError, match="must add up to 1"):
+            crosscheck(self.refusing(lambda gradient: gradient), self.reference, inputs)
+
+
 class TestMisuse:
     INPUTS = {"x": np.ones(3), "n": np.arange(3)}  # noqa: RUF012 (never changed)
 

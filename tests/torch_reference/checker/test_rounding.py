@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 from torch_reference import crosscheck  # noqa: E402 (needs torch)
-from torch_reference.checker.reference.evaluation import Autograd  # noqa: E402
-from torch_reference.checker.rounding import Rounding, _raised  # noqa: E402
+from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
+from torch_reference.checker.rounding import _raised, measure  # noqa: E402
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -60,8 +60,8 @@ def test_ten_thousand_equal_terms_may_drift(dtype):
 def test_the_allowance_is_a_small_multiple_of_the_rounding_unit(seed):
     rng = np.random.default_rng(seed)
     inputs = {"x": rng.normal(size=(20, 8)), "w": rng.normal(size=(8, 5))}
-    measured = Rounding(Autograd(product_sum, inputs, ["x", "w"], 0), 0)
-    for name, gradient in measured.reference.items():
+    measured = measure(Reference(product_sum, inputs, ("x", "w")))
+    for name, gradient in measured.gradients.items():
         # sums of at most 20 terms of products of sums of 8: a few dozen roundings each, near the largest entry
         assert measured.allowed(name).max() < 1000 * 2.0**-53 * np.abs(gradient).max()
 
@@ -72,7 +72,7 @@ def test_the_allowance_scales_with_the_inputs(seed, power):
     rng = np.random.default_rng(seed)
     inputs = {"x": rng.normal(size=(6, 4)), "w": rng.normal(size=(4, 3))}
     scaled = inputs | {"w": inputs["w"] * 2.0**power}
-    one, other = [Rounding(Autograd(lambda x, w: (x @ w).sum(), each, ["x"], 0), 0) for each in (inputs, scaled)]
+    one, other = [measure(Reference(lambda x, w: (x @ w).sum(), each, ("x",))) for each in (inputs, scaled)]
     ratio = other.allowed("x") / (one.allowed("x") * 2.0**power)
     assert (ratio > 0.1).all()
     assert (ratio < 10).all()
@@ -81,22 +81,16 @@ def test_the_allowance_scales_with_the_inputs(seed, power):
 def test_a_dead_unit_gets_no_allowance(rng):
     inputs = {"x": rng.normal(size=(5, 4)), "w": rng.normal(size=(4, 3))}
     inputs["w"][:, 1] = 0
-    measured = Rounding(
-        Autograd(lambda x, w: (torch.relu(x @ w - (w == 0).all(0) * 1.0) ** 2).sum(), inputs, ["w"], 0), 0
-    )
-    assert (measured.reference["w"][:, 1] == 0).all()
+    measured = measure(Reference(lambda x, w: (torch.relu(x @ w - (w == 0).all(0) * 1.0) ** 2).sum(), inputs, ("w",)))
+    assert (measured.gradients["w"][:, 1] == 0).all()
     assert (measured.allowed("w")[:, 1] < 1e-300).all()
 
 
 def test_rows_of_different_size_have_their_own_allowance(rng):
     x = rng.normal(size=(6, 4)) * 10.0 ** np.array([[-12], [-6], [0], [6], [12], [0]])
-    measured = Rounding(
-        Autograd(
-            lambda x, w: (torch.tanh(x.mean(1)) * x.sum(1) * w).sum(), {"x": x, "w": rng.normal(size=6)}, ["w"], 0
-        ),
-        0,
-    )
-    relative = measured.allowed("w") / np.abs(measured.reference["w"])
+    inputs = {"x": x, "w": rng.normal(size=6)}
+    measured = measure(Reference(lambda x, w: (torch.tanh(x.mean(1)) * x.sum(1) * w).sum(), inputs, ("w",)))
+    relative = measured.allowed("w") / np.abs(measured.gradients["w"])
     assert (relative < 1e-12).all()
 
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from torch_reference.checker.causes.case import Array, Case, agree, fit, ratio
+from torch_reference.checker.case import Case, agree, fit, ratio
 from torch_reference.checker.causes.factors import CLOSE, LOOSE, describe
 from torch_reference.checker.causes.structure import partly_wrong, permuted, transposed, where, wrong_shape
+from torch_reference.checker.formats import FLOAT32, Array
 
 Verdict = tuple[str, str]
-SINGLE = float(np.finfo(np.float32).eps)
 
 
 def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict:
@@ -83,7 +83,7 @@ def scale(case: Case) -> str | None:
     words = describe(factor, case.inputs, close)
     if np.count_nonzero(case.nontrivial) < 2 and not words:
         return None  # any number is a multiple of a single other one
-    if abs(factor - 1) < max(30 * close, SINGLE):
+    if abs(factor - 1) < max(30 * close, FLOAT32.epsilon):
         return None  # too near to 1 to be told from rounding here, or see `rounded_constant`
     negative = " and has the wrong sign" if factor < 0 else ""
     return f"manual = {factor:.9g} * right gradient{negative}{': ' + words if words else ''}."
@@ -92,7 +92,12 @@ def scale(case: Case) -> str | None:
 def rounded_constant(case: Case) -> str | None:
     """Off by a factor so near to 1 that a constant in the formula must have been rounded to float32."""
     factor = ratio(case)
-    if factor is None or abs(factor - 1) >= SINGLE or case.epsilon >= SINGLE or np.count_nonzero(case.nontrivial) < 2:
+    if (
+        factor is None
+        or abs(factor - 1) >= FLOAT32.epsilon
+        or case.epsilon >= FLOAT32.epsilon
+        or np.count_nonzero(case.nontrivial) < 2
+    ):
         return None
     return f"The formula is right, but off by the factor {factor:.12g}: a constant was rounded to float32?"
 

@@ -5,15 +5,15 @@ the error of a wrong formula moves along smoothly. Finite differences err by a m
 autograd can be asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from torch_reference.checker.causes.case import Array, Case, weigh
+from torch_reference.checker.case import Case, weigh
+from torch_reference.checker.formats import Array, Format
 
-PRECISIONS: dict[str, type[np.floating[Any]]] = {"float32": np.float32, "float16": np.float16}
 WIDESPREAD = 0.3  # a lower precision shows in at least this share of the entries
 NOISY = 0.8  # correlation of the error at two neighbouring points below which it is noise
 SMALL = 1e-2  # finite differences err by no more than this of the largest entry
@@ -22,21 +22,22 @@ LONGEST = 3e-3  # step of finite differences that anybody would choose
 STEP = 1e-3  # for those, relative to the input
 ALIKE = 0.3  # what may be left of the error, relative: rounding is on top of it
 
+Lower = Sequence[tuple[Format, Array]]
 Nudged = Callable[[float], tuple[Array, Array] | None]
 Slope = Callable[[tuple[int, ...], float], float]
 
 
-def imprecise(case: Case, lower: dict[str, Array], nudged: Nudged, slope: Slope) -> str | None:
+def imprecise(case: Case, lower: Lower, nudged: Nudged, slope: Slope) -> str | None:
     """Return a message if the error is that of a lower precision.
 
     Parameters
     ----------
     case : Case
         The gradient.
-    lower : dict of str to float64 array
-        What rounding would explain in each lower precision, by its name.
+    lower : sequence of Format and float64 array
+        What rounding would explain in each lower precision.
     nudged : callable
-        Returns manual and reference gradient where all floating inputs are changed by a relative amount, or None.
+        Returns manual and reference gradient where the inputs are moved by a relative amount, or None.
     slope : callable
         Returns one entry of the reference gradient where that entry of the input is changed by an amount.
     """
@@ -45,10 +46,10 @@ def imprecise(case: Case, lower: dict[str, Array], nudged: Nudged, slope: Slope)
     wrong, nontrivial = np.count_nonzero(case.wrong), np.count_nonzero(case.nontrivial)
     if wrong < WIDESPREAD * nontrivial:
         return None
-    for name, allowed in lower.items():
+    for each, allowed in lower:
         if (np.abs(case.difference) <= allowed).all():
-            if _noise(case, nudged, 4 * float(np.finfo(PRECISIONS[name]).eps)):
-                return f"The formula is right, but the error is noise of the size that {name} arithmetic leaves."
+            if _noise(case, nudged, 4 * each.epsilon):
+                return f"The formula is right, but the error is noise of the size that {each.name} arithmetic leaves."
             break
     if np.abs(case.difference).max(initial=0.0) > SMALL * np.abs(case.reference).max(initial=0.0):
         return None

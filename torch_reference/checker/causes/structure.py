@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from torch_reference.checker.causes.case import Case, agree, ratio
+from torch_reference.checker.case import Case, agree, ratio
 
 Mask = NDArray[np.bool_]
 SHOWN = 8  # so many indices are listed in a message

@@ -4,25 +4,22 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from torch_reference.checker.reference.modes import Mode
 from torch_reference.checker.reference.operations import CONTRACTIONS, summed_axes
 
 EXPONENT = 80.0  # exp of this is finite in every precision but float16
 
 
-class NaiveSums(TorchDispatchMode):
+class NaiveSums(Mode):
     """Add up every sum and matrix product term by term, in the order of the terms and the precision of the tensors.
 
     A loop over the examples does that. Its error can grow like the number of terms when they are all alike, which no
     random noise shows.
     """
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation, a sum term by term."""
-        name = func._schema.name.removeprefix("aten::")
         if name in {"sum", "mean"} and args[0].is_floating_point() and args[0].numel():
             dims = summed_axes(args)
             kept = [dim for dim in range(args[0].dim()) if dim not in dims]
@@ -37,23 +34,20 @@ class NaiveSums(TorchDispatchMode):
                 pairs = zip(left.unbind(-1), right.unbind(-2), strict=True)
                 total = _running(column.unsqueeze(-1) * row.unsqueeze(-2) for column, row in pairs)
                 return total if name in {"mm", "bmm"} else total + args[0]
-        return func(*args, **(kwargs or {}))
+        return operator(*args, **kwargs)
 
 
-class ExactSoftplus(TorchDispatchMode):
+class ExactSoftplus(Mode):
     """Compute log(1 + exp(z)) everywhere, where PyTorch returns z itself beyond a threshold of 20: an error of 2e-9."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation; softplus without its threshold as far as its exponential does not overflow."""
-        name = func._schema.name.removeprefix("aten::")
         place = {"softplus": 2, "softplus_backward": 3}.get(name)
         if place is not None and len(args) > place:
             args = (*args[:place], EXPONENT, *args[place + 1 :])
         elif name == "softplus":
             args = (args[0], args[1] if len(args) > 1 else 1, EXPONENT)
-        return func(*args, **(kwargs or {}))
+        return operator(*args, **kwargs)
 
 
 def _running(terms: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -1,134 +1,251 @@
-"""Where a computation takes a decision: on which side of a kink an entry is, which entry of several is the largest.
+"""Decisions of a computation: on which side of a boundary an entry is, which entry of several is the largest.
 
-Everything here reads one operation as PyTorch dispatches it: its name and its arguments.
+Each kind knows which of its entries rounding could have put elsewhere (`near`), how to put them there (`move`), and how
+to undo what noise has moved across (`restore`).
 """
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
-from torch.nn.functional import unfold
 
-AT_ZERO = {"relu", "relu_", "leaky_relu", "leaky_relu_", "_prelu_kernel", "abs", "sgn", "sign", "elu", "elu_"}
-AT_BOTH_SIGNS = {"softshrink": 0.5, "hardshrink": 0.5, "hardswish": 3.0, "hardsigmoid": 3.0}
-AT_THRESHOLD = {"threshold", "threshold_"}
-AT_LIMITS = {"clamp", "clamp_", "clamp_min", "clamp_min_", "clamp_max", "clamp_max_", "hardtanh", "hardtanh_"}
-COMPARISONS = {"gt", "ge", "lt", "le", "eq", "ne", "maximum", "minimum", "fmax", "fmin"}
-LARGEST = {"amax": 1, "max": 1, "argmax": 1, "amin": -1, "min": -1, "argmin": -1}
-POOLS = {"max_pool2d_with_indices"}
-ORDERS = {"sort", "topk", "kthvalue", "median", "cummax", "cummin", "max_pool3d_with_indices", "adaptive_max_pool2d"}
-LOSSES = {"multi_margin_loss", "multilabel_margin_loss_forward"}
+NUDGE = 2.0**-50  # relative: far below what matters, far above nothing
+TINY = 1e-290  # where the boundary is zero
 
 
 @dataclass(frozen=True)
-class Decision:
+class Tie:
+    """One entry of one operation's operand that rounding could have put on the other side.
+
+    Attributes
+    ----------
+    decision : int
+        Which of the decisions of the computation, counted from 0.
+    entry : int
+        Index into the flattened operand.
+    side : int
+        +1 to move it above the boundary (or its rivals), -1 below.
+    reach : float
+        How far rounding may have moved it.
+    contest : int
+        Which of the contests it takes part in where entries compete to be the largest, else -1.
+    """
+
+    decision: int
+    entry: int
+    side: int
+    reach: float
+    contest: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Decision(ABC):
     """What one operation decides on.
 
     Attributes
     ----------
     operand : tensor
         The entries that are decided on.
-    limit : tensor or None
-        What each of them is compared with; None where they compete with each other.
-    windows : integer tensor or None
-        Rows of indices into the flattened operand (-1: none) that compete to be the largest; None where any two entries
-        of equal value do.
-    side : int
-        +1 where the largest wins, -1 where the smallest does, 0 where that is not known.
+    compete : bool
+        Whether they are compared with each other.
     """
 
     operand: torch.Tensor
-    limit: torch.Tensor | None = None
-    windows: torch.Tensor | None = None
-    side: int = 0
+    compete: ClassVar[bool] = True
 
+    @abstractmethod
+    def kept(self) -> Self:
+        """Return a copy that the computation cannot change any more."""
 
-def decided(name: str, args: tuple[Any, ...]) -> list[Decision]:
-    """Return what an operation decides on."""
-    if not args or not isinstance(args[0], torch.Tensor) or not args[0].numel():
+    @abstractmethod
+    def near(self, number: int, reach: torch.Tensor) -> list[Tie]:
+        """Return the entries that lie closer to their boundary, or to a rival, than rounding can tell.
+
+        Parameters
+        ----------
+        number : int
+            Which of the decisions of the computation this is.
+        reach : tensor
+            How far rounding may have moved each entry.
+        """
+
+    @abstractmethod
+    def restore(self, before: Self) -> None:
+        """Take the entries that are on another side than in another computation back to where they were."""
+
+    def margin(self) -> torch.Tensor:
+        """Return what the decision depends on: each entry, or its distance from the boundary."""
+        return self.operand
+
+    def same_question(self, other: "Decision") -> bool:
+        """Say whether another decision on the same operand asks the same."""
+        return type(self) is type(other)
+
+    def outcomes(self) -> list[torch.Tensor]:
+        """Return how each entry is decided, as far as the operand alone tells."""
         return []
-    if name in ORDERS | LOSSES | POOLS | LARGEST.keys() and args[0].is_floating_point():
-        if name in LARGEST and not (len(args) > 1 and isinstance(args[1], torch.Tensor)):
-            dims = args[1] if len(args) > 1 and args[1] is not None else []
-            return [Decision(args[0], None, _slices(args[0], dims), LARGEST[name])]
-        if name in POOLS:
-            return [Decision(args[0], None, _pools(*args), 1)]
-        return [Decision(args[0])]
-    return [Decision(operand, limit) for operand, limit in _boundaries(name, args)]
+
+    def move(self, ties: Sequence[Tie], far: bool) -> None:
+        """Change the operand in place, so that what autograd has kept of it changes too.
+
+        Parameters
+        ----------
+        ties : sequence of Tie
+            What to move, and to which side.
+        far : bool
+            Whether as far as rounding may have moved it, and not by next to nothing.
+        """
+        index = np.unravel_index([tie.entry for tie in ties], self.operand.shape)
+        where: Any = tuple(torch.from_numpy(np.asarray(axis)) for axis in index) if self.operand.dim() else ...
+        sides = torch.tensor([tie.side for tie in ties], dtype=self.operand.dtype)
+        target = self._target()[where]
+        precision = torch.finfo(self.operand.dtype)
+        step = (target.abs() * max(NUDGE, 2 * precision.eps)).clamp(min=max(TINY, precision.tiny))
+        reach = torch.tensor([tie.reach for tie in ties], dtype=self.operand.dtype)
+        step = torch.maximum(step, reach) if far else step
+        if self.compete:
+            step = _clear_of_rivals(ties, step, reach)
+        moved = target + sides * step
+        self.operand.data[where] = moved if self.operand.dim() else moved.reshape(())
+
+    def _target(self) -> torch.Tensor:
+        """Return what tied entries are moved to the other side of."""
+        return self.operand
 
 
-def outcomes(name: str, args: tuple[Any, ...], results: tuple[Any, ...]) -> Iterator[torch.Tensor]:
-    """Yield how an operation decided, as tensors of integers or truth values."""
-    for decision in decided(name, args):
-        if decision.limit is not None:
-            yield decision.operand > decision.limit
-            yield decision.operand < decision.limit
-    if name in ORDERS | POOLS | LARGEST.keys():
-        yield from (result for result in results if isinstance(result, torch.Tensor) and result.dtype == torch.int64)
-        if name in {"amax", "amin"}:
-            best = args[0].amax if name == "amax" else args[0].amin
-            yield args[0] == best(args[1] if len(args) > 1 else (), keepdim=True)
-        elif len(results) == 1 and results[0].is_floating_point():
-            yield args[0] == results[0]
+@dataclass(frozen=True, eq=False)
+class Boundary(Decision):
+    """Each entry is compared with a limit.
+
+    Attributes
+    ----------
+    limit : tensor
+        One for each entry.
+    """
+
+    limit: torch.Tensor
+    compete: ClassVar[bool] = False
+
+    def kept(self) -> "Boundary":
+        """Copy operand and limit."""
+        return Boundary(self.operand.detach().clone(), self.limit.detach().clone())
+
+    def margin(self) -> torch.Tensor:
+        """Return the distance from the limit."""
+        return self.operand - self.limit
+
+    def same_question(self, other: Decision) -> bool:
+        """Compare the limits."""
+        return isinstance(other, Boundary) and torch.equal(self.limit, other.limit)
+
+    def outcomes(self) -> list[torch.Tensor]:
+        """Return what is above, and what is below."""
+        return [self.operand > self.limit, self.operand < self.limit]
+
+    def near(self, number: int, reach: torch.Tensor) -> list[Tie]:
+        """Return what is within reach of its limit; what is exactly there may go to either side."""
+        distance = self.margin()
+        close = distance.abs() <= reach
+        return _listed(number, [(close & (distance <= 0), 1), (close & (distance >= 0), -1)], reach)
+
+    def restore(self, before: "Boundary") -> None:
+        """Keep the limit, and the distance from it."""
+        distance = before.margin()
+        flipped = self.margin().sign() != distance.sign()
+        self.operand.data[flipped] = (self.limit + distance)[flipped]
+
+    def _target(self) -> torch.Tensor:
+        return self.limit
 
 
-def _boundaries(name: str, args: tuple[Any, ...]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield each operand that an elementwise operation compares, and what with."""
-    limits: list[Any] = []
-    if name in AT_ZERO:
-        limits = [0.0]
-    elif name in AT_BOTH_SIGNS:
-        limit = args[1] if len(args) > 1 else AT_BOTH_SIGNS[name]
-        limits = [-limit, limit]
-    elif name in AT_THRESHOLD:
-        limits = [args[1]]
-    elif name in AT_LIMITS:
-        limits = list(args[1:3]) or [-1.0, 1.0]
-    elif name in COMPARISONS:
-        limits = [args[1]]
-    operand = args[0]
-    for limit in limits:
-        other = torch.as_tensor(operand if limit is None else limit)
-        if limit is None or not (operand.is_floating_point() or other.is_floating_point()):
-            continue
-        if operand.is_floating_point() and (operand + other).shape == operand.shape:
-            yield operand, other.to(operand.dtype).expand(operand.shape)
-        elif other.is_floating_point() and (operand + other).shape == other.shape:
-            yield other, operand.to(other.dtype).expand(other.shape)
+@dataclass(frozen=True, eq=False)
+class Contest(Decision):
+    """The entries of a window compete to be the largest, or the smallest.
+
+    Attributes
+    ----------
+    windows : integer tensor
+        Rows of indices into the flattened operand; -1: none.
+    side : int
+        +1 where the largest wins, -1 where the smallest does.
+    """
+
+    windows: torch.Tensor
+    side: int
+
+    def kept(self) -> "Contest":
+        """Copy the operand."""
+        return Contest(self.operand.detach().clone(), self.windows, self.side)
+
+    def near(self, number: int, reach: torch.Tensor) -> list[Tie]:
+        """Return the entries within reach of the winner of their window."""
+        values, index = self._values()
+        near = reach.reshape(-1)[index]
+        best, winner = values.max(dim=1, keepdim=True)
+        close = values >= best - near - near.gather(1, winner)
+        close &= (self.windows >= 0) & (close.sum(dim=1, keepdim=True) > 1)
+        return [
+            Tie(number, int(index[row, column]), self.side, float(near[row, column]), row)
+            for row, column in close.nonzero().tolist()
+        ]
+
+    def restore(self, before: "Contest") -> None:
+        """Give winner and loser their values back in every window that another entry has won."""
+        values, index = self._values()
+        now, then = values.argmax(dim=1), before._values()[0].argmax(dim=1)
+        where = torch.unravel_index(index[now != then].reshape(-1), self.operand.shape)
+        self.operand.data[where] = before.operand[where]
+
+    def _values(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the entries of each window, where the largest wins, and their indices."""
+        index = self.windows.clamp(min=0)
+        values = (self.side * self.operand.detach()).reshape(-1)[index]
+        return values.masked_fill(self.windows < 0, -torch.inf), index
 
 
-def _slices(operand: torch.Tensor, dims: int | list[int]) -> torch.Tensor:
-    """Return the indices of the entries that a reduction over some axes compares, a row for each result."""
-    axes = [dims] if isinstance(dims, int) else list(dims) or list(range(operand.dim()))
-    index = torch.arange(operand.numel()).reshape(operand.shape)
-    if operand.dim() == 0:
-        return index.reshape(1, 1)
-    axes = [axis % operand.dim() for axis in axes]
-    kept = [axis for axis in range(operand.dim()) if axis not in axes]
-    width = 1
-    for axis in axes:
-        width *= operand.shape[axis]
-    return index.permute(*kept, *axes).reshape(-1, width)
+@dataclass(frozen=True, eq=False)
+class Order(Decision):
+    """The entries are sorted, or compete in a way that is not known: any two of equal value do."""
+
+    def kept(self) -> "Order":
+        """Copy the operand."""
+        return Order(self.operand.detach().clone())
+
+    def near(self, number: int, reach: torch.Tensor) -> list[Tie]:
+        """Return the entries within reach of another one, wherever they stand: a superset of the true rivals."""
+        values, far = self.operand.reshape(-1), reach.reshape(-1)
+        order = values.argsort()
+        close = values[order].diff() <= far[order][1:] + far[order][:-1]
+        tied = torch.zeros(values.shape, dtype=torch.bool)
+        tied[order[1:][close]] = True
+        tied[order[:-1][close]] = True
+        return _listed(number, [(tied, 1), (tied, -1)], reach)
+
+    def restore(self, before: "Order") -> None:
+        """Put all back where any two have changed places."""
+        now, then = [each.operand.reshape(-1).argsort(stable=True) for each in (self, before)]
+        if not torch.equal(now, then):
+            self.operand.data.copy_(before.operand)
 
 
-def _pools(
-    operand: torch.Tensor,
-    kernel: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    *_: Any,
-) -> torch.Tensor:
-    """Return the indices of the entries that each window of a pooling compares."""
-    height, width = operand.shape[-2:]
-    one = torch.arange(1.0, height * width + 1, dtype=torch.float64).reshape(1, 1, height, width)
-    windows = (
-        unfold(one, _pair(kernel), _pair(dilation), _pair(padding), _pair(stride or kernel))[0].T.to(torch.int64) - 1
-    )
-    offsets = torch.arange(operand.numel() // (height * width)).reshape(-1, 1, 1) * (height * width)
-    return torch.where(windows < 0, -1, windows + offsets).reshape(-1, windows.shape[-1])
+def _listed(number: int, sides: list[tuple[torch.Tensor, int]], reach: torch.Tensor) -> list[Tie]:
+    flat = reach.reshape(-1)
+    return [
+        Tie(number, entry, side, float(flat[entry]))
+        for mask, side in sides
+        for entry in mask.reshape(-1).nonzero().reshape(-1).tolist()
+    ]
 
 
-def _pair(size: int | list[int]) -> tuple[int, ...]:
-    return (size, size) if isinstance(size, int) else (size[0], size[-1])
+def _clear_of_rivals(ties: Sequence[Tie], step: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+    """Return steps that go past all rivals, and that leave no two tied that move together."""
+    met: Counter[int] = Counter()
+    turns = []
+    for tie in ties:
+        met[tie.contest] += 1
+        turns.append(met[tie.contest])
+    return torch.tensor(turns) * torch.maximum(step, 4 * reach)

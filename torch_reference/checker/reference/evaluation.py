@@ -2,86 +2,83 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from torch_reference.checker.reference.perturbation import RoundingNoise
-from torch_reference.checker.reference.ties import HoldDecisions, Recorder, TieBreak
+from torch_reference.checker.formats import FLOAT64, Array, Format, format_of
+from torch_reference.checker.reference.modes import Mode, stacked
 
-Array = NDArray[Any]
-Gradients = dict[str, NDArray[np.float64]]
+Gradients = dict[str, Array]
 
 
-class Autograd:
-    """The gradients of one reference loss at one point.
-
-    Parameters
-    ----------
-    reference : callable
-        Gets one tensor for each input and returns the loss, a tensor with a single entry.
-    inputs : mapping of str to array
-        Floating arrays are differentiated, others are constants.
-    wanted : list of str
-        The inputs whose gradients are asked for.
-    seed : int
-        Seed of PyTorch's generator before each evaluation, so that a dropout mask in the loss stays the same.
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A reference loss at one point.
 
     Attributes
     ----------
+    function : callable
+        Gets one tensor for each input and returns the loss, a tensor with a single entry.
+    inputs : mapping of str to array or tensor
+        Floating ones are differentiated, others are constants.
+    wanted : sequence of str
+        The inputs whose gradients are asked for.
+    seed : int
+        Seed of PyTorch's generator before each evaluation, so that a dropout mask in the loss stays the same.
     lifted : bool
         Whether all inputs are evaluated in float64. Those of lower precision are lifted without loss, so that the
-        reference is right to far more digits than the gradient under test. Where the loss refuses that (because it
-        holds tensors of its own in a lower precision) it is evaluated in the precision of its inputs.
-    coarsest : dtype
-        The lowest precision of the floating inputs. Scalars do not count, since NumPy adapts them to the arrays.
-    loss : float
-        Value of the last evaluation.
+        reference is right to far more digits than the gradient under test.
     """
 
-    def __init__(self, reference: Callable[..., Any], inputs: Mapping[str, Any], wanted: list[str], seed: int) -> None:
-        self.reference = reference
-        self.inputs = inputs
-        self.wanted = wanted
-        self.seed = seed
-        strong = [value.dtype for value in inputs.values() if isinstance(value, np.ndarray) and is_floating(value)]
-        self.coarsest = max(strong, key=lambda dtype: np.finfo(dtype).eps, default=np.dtype(np.float64))
-        self.lifted = True
-        self.loss = float("nan")
+    function: Callable[..., Any]
+    inputs: Mapping[str, Any]
+    wanted: tuple[str, ...]
+    seed: int = 0
+    lifted: bool = True
 
-    def at(self, inputs: Mapping[str, Any]) -> "Autograd":
-        """Return the same at another point."""
-        other = Autograd(self.reference, inputs, self.wanted, self.seed)
-        other.lifted = self.lifted
-        return other
+    @property
+    def coarsest(self) -> Format:
+        """The lowest precision of the floating inputs. Scalars do not count, since NumPy adapts them to the arrays."""
+        strong = [value for value in self.inputs.values() if isinstance(value, np.ndarray | torch.Tensor)]
+        formats = [format_of(value.dtype) for value in strong if is_floating(value)]
+        return max(formats, key=lambda each: each.epsilon, default=FLOAT64)
 
-    def gradients(self, *modes: TorchDispatchMode, native: bool = False) -> Gradients:
+    def at(self, inputs: Mapping[str, Any]) -> "Reference":
+        """Return the same loss at another point."""
+        return replace(self, inputs=inputs)
+
+    def native(self) -> "Reference":
+        """Return the same loss, each input in its own precision."""
+        return replace(self, lifted=False)
+
+    def loss(self) -> float:
+        """Return the value of the loss."""
+        return float(self._forward(())[0].detach())
+
+    def gradients(self, *modes: Mode) -> Gradients:
         """Return the gradients of the wanted inputs; an input that the loss does not use has gradient zero.
 
         Parameters
         ----------
-        *modes : TorchDispatchMode
-            Each sees, and may change, every operation of the forward and the backward pass; the last one first.
-            Ties belong to the forward pass alone: the backward pass follows it.
-        native : bool
-            Evaluate each input in its own precision all the same.
+        *modes : Mode
+            Each sees, and may change, every operation; the last one first.
         """
-        loss, leaves = self._loss(modes, native)
-        backward = tuple(mode for mode in modes if not isinstance(mode, Recorder | TieBreak | HoldDecisions))
-        with _quiet(self._default(native)), _stacked(backward):
+        loss, leaves = self._forward(modes)
+        with _quiet(self._default()), stacked([mode for mode in modes if mode.backward]):
             found = torch.autograd.grad(loss, [leaves[name] for name in self.wanted], allow_unused=True)
         return {
-            name: np.zeros(leaves[name].shape) if gradient is None else gradient.detach().double().numpy()
+            name: np.zeros(leaves[name].shape) if gradient is None else gradient.detach().double().cpu().numpy()
             for name, gradient in zip(self.wanted, found, strict=True)
         }
 
     def depths(self) -> dict[str, int]:
         """Return how many operations lie between each wanted input and the loss."""
-        loss, leaves = self._loss((), False)
+        loss, leaves = self._forward(())
         distance: dict[Any, int] = {}
         layer = [loss.grad_fn]
         while layer:
@@ -91,37 +88,43 @@ class Autograd:
         found = {id(node.variable): steps for node, steps in distance.items() if hasattr(node, "variable")}
         return {name: found[id(leaves[name])] for name in self.wanted if id(leaves[name]) in found}
 
-    def _default(self, native: bool) -> torch.dtype:
-        exact = (self.lifted and not native) or self.coarsest.itemsize > 8
-        return torch.float64 if exact else torch.from_numpy(np.empty(0, self.coarsest)).dtype
+    def _default(self) -> torch.dtype:
+        return FLOAT64.tensor if self.lifted else self.coarsest.tensor
 
-    def _loss(self, modes: tuple[TorchDispatchMode, ...], native: bool) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        tensors = {name: _tensor(value, self.lifted and not native) for name, value in self.inputs.items()}
+    def _forward(self, modes: tuple[Mode, ...]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        tensors = {name: _tensor(value, self.lifted) for name, value in self.inputs.items()}
         for mode in modes:
-            if isinstance(mode, RoundingNoise):
-                mode.inputs = {value.untyped_storage().data_ptr() for value in tensors.values()}
+            mode.begin(tensors.values())
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
-        with _quiet(self._default(native)), _seeded(self.seed), _stacked(modes):
-            loss = self.reference(**tensors)
-        scalar = _checked(loss)
-        self.loss = float(scalar.detach())
-        return scalar, leaves
+        with _quiet(self._default()), _seeded(self.seed), stacked(modes):
+            loss = self.function(**tensors)
+        return _checked(loss), leaves
 
 
 def is_floating(value: Any) -> bool:
     """Say whether an input is differentiated."""
-    return np.asarray(value).dtype.kind == "f"
+    return value.is_floating_point() if isinstance(value, torch.Tensor) else np.asarray(value).dtype.kind == "f"
+
+
+def exact(value: Any) -> NDArray[Any]:
+    """Return a copy of an input as an array, a floating one in float64."""
+    array = value.detach().cpu() if isinstance(value, torch.Tensor) else np.asarray(value)
+    return np.array(
+        array.double() if isinstance(array, torch.Tensor) and is_floating(array) else array,
+        dtype=np.float64 if is_floating(value) else None,
+    )
 
 
 def _tensor(value: Any, lift: bool) -> torch.Tensor:
+    """Return a fresh tensor of an input: in float64, or in the input's own type if PyTorch has it."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to(FLOAT64.tensor if lift and value.is_floating_point() else value.dtype, copy=True)
     array = np.asarray(value)
-    if array.dtype.kind == "f" and (lift or array.dtype.itemsize > 8):
-        dtype: np.dtype[Any] = np.dtype(np.float64)
-    elif array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        dtype = np.dtype(np.int64)
-    else:
-        dtype = array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.array(array, dtype=dtype, order="C"))
+    if array.dtype.kind == "f":
+        tensor = torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
+        return tensor if lift else tensor.to(format_of(array.dtype).tensor)
+    wide = array.dtype.kind == "u" and array.dtype.itemsize > 1
+    return torch.from_numpy(np.array(array, dtype=np.int64 if wide else array.dtype.newbyteorder("="), order="C"))
 
 
 def _checked(loss: Any) -> torch.Tensor:
@@ -134,14 +137,6 @@ def _checked(loss: Any) -> torch.Tensor:
     if not loss.requires_grad:
         raise ValueError("the loss of reference depends on none of the floating inputs: is it detached?")
     return loss.reshape(())
-
-
-@contextmanager
-def _stacked(modes: tuple[TorchDispatchMode, ...]) -> Iterator[None]:
-    with ExitStack() as stack:
-        for mode in modes:
-            stack.enter_context(mode)
-        yield
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from torch_reference.checker.report.results import GradientReport
+from torch_reference.checker.report.gradient import GradientReport
 
 
 def draw(gradients: Sequence[GradientReport], path: str | PathLike[str]) -> None:

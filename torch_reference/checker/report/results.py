@@ -1,97 +1,14 @@
-"""What a check found: frozen results, the table for people, plain data for programs, and the picture."""
+"""What a check found: the table for people, plain data for programs, and the picture."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from textwrap import wrap
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from torch_reference.checker.report.gradient import GradientReport
 
 WIDTH = 100
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One entry of a gradient: the one that exceeds its allowance most.
-
-    Attributes
-    ----------
-    index : tuple of int
-        Where it is.
-    manual, reference : float
-        Both values.
-    allowed : float
-        The difference that rounding explains.
-    """
-
-    index: tuple[int, ...]
-    manual: float
-    reference: float
-    allowed: float
-
-
-@dataclass(frozen=True, eq=False)
-class GradientReport:
-    """The verdict on one gradient.
-
-    Attributes
-    ----------
-    name : str
-        The input that the loss is differentiated by.
-    code : str
-        One of the codes that docs/crosscheck.md lists.
-    message : str
-        The cause in words.
-    manual : array
-        The gradient under test as it was returned.
-    reference : float64 array
-        Autograd's.
-    wrong : int
-        How many entries differ by more than rounding.
-    worst : Entry or None
-        The worst entry, where the shapes agree.
-    error : float
-        Largest difference in units of what rounding allows.
-    """
-
-    name: str
-    code: str
-    message: str
-    manual: NDArray[Any]
-    reference: NDArray[np.float64]
-    wrong: int = 0
-    worst: Entry | None = None
-    error: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        """Whether the gradient is right."""
-        return self.code in {"match", "kink"}
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the verdict as plain data, without the arrays."""
-        worst = None
-        if self.worst:
-            worst = {
-                "index": list(self.worst.index),
-                "manual": _plain(self.worst.manual),
-                "reference": _plain(self.worst.reference),
-                "allowed": _plain(self.worst.allowed),
-            }
-        return {
-            "ok": self.ok,
-            "code": self.code,
-            "message": self.message,
-            "shape": list(self.manual.shape),
-            "dtype": str(self.manual.dtype),
-            "entries": int(self.reference.size),
-            "wrong": self.wrong,
-            "error": _plain(self.error),
-            "worst": worst,
-        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +66,7 @@ class Report:
         ValueError
             If every gradient is right: there is nothing to draw.
         """
-        from torch_reference.checker.report.drawing import draw
+        from torch_reference.checker.report.drawing import draw  # loads matplotlib, which most checks never need
 
         wrong = [gradient for gradient in self.gradients.values() if not gradient.ok]
         if not wrong:
@@ -178,7 +95,3 @@ def _details(gradient: GradientReport) -> list[str]:
             subsequent_indent="    ",
         )
     return lines
-
-
-def _plain(value: float) -> float | str:
-    return float(value) if math.isfinite(value) else str(float(value))

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 pytest.importorskip("torch")
-from torch_reference.checker.causes.case import Case
+from torch_reference.checker.case import Case
 from torch_reference.checker.causes.structure import partly_wrong, permuted, ranges, transposed, where, wrong_shape
 
 SEEDS = st.integers(0, 2**32 - 1)

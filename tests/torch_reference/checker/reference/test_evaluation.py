@@ -4,29 +4,30 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch_reference.checker.reference.evaluation import Autograd  # noqa: E402 (needs torch)
+from torch_reference.checker.formats import FLOAT32  # noqa: E402 (needs torch)
+from torch_reference.checker.reference.evaluation import Reference  # noqa: E402 (needs torch)
 
 
 def test_inputs_of_lower_precision_are_lifted_and_unused_ones_have_gradient_zero(rng):
     inputs = {"x": rng.normal(size=3).astype(np.float32), "unused": np.ones((2, 2)), "n": np.arange(3)}
-    autograd = Autograd(lambda x, unused, n: (x * x * n).sum(), inputs, ["x", "unused"], 0)
+    autograd = Reference(lambda x, unused, n: (x * x * n).sum(), inputs, ("x", "unused"))
     gradients = autograd.gradients()
     np.testing.assert_array_equal(gradients["x"], 2.0 * inputs["x"].astype(float) * inputs["n"])
     np.testing.assert_array_equal(gradients["unused"], np.zeros((2, 2)))
-    assert autograd.coarsest == np.float32
-    assert autograd.gradients(native=True)["x"].dtype == np.float64
+    assert autograd.coarsest is FLOAT32
+    assert autograd.native().gradients()["x"].dtype == np.float64
 
 
 def test_python_numbers_do_not_count_as_float64(rng):
     inputs = {"x": rng.normal(size=3).astype(np.float32), "a": 0.5}
-    autograd = Autograd(lambda x, a: a * x.sum(), inputs, ["x", "a"], 0)
-    assert autograd.coarsest == np.float32
+    autograd = Reference(lambda x, a: a * x.sum(), inputs, ("x", "a"))
+    assert autograd.coarsest is FLOAT32
     assert autograd.gradients()["a"].shape == ()
 
 
 def test_a_loss_with_dropout_is_the_same_every_time(rng):
     inputs = {"x": rng.normal(size=100)}
-    autograd = Autograd(lambda x: torch.nn.functional.dropout(x).sum(), inputs, ["x"], 5)
+    autograd = Reference(lambda x: torch.nn.functional.dropout(x).sum(), inputs, ("x",), 5)
     torch.manual_seed(1)
     state = torch.get_rng_state()
     first, second = autograd.gradients()["x"], autograd.gradients()["x"]
@@ -43,14 +44,14 @@ def test_tensors_that_the_loss_creates_have_the_precision_of_the_evaluation(rng)
         seen.append(torch.zeros(3).dtype)
         return (x + torch.zeros(3)).sum()
 
-    Autograd(reference, inputs, ["x"], 0).gradients()
+    Reference(reference, inputs, ("x",)).gradients()
     assert seen == [torch.float64]
     assert torch.get_default_dtype() == torch.float32
 
 
 def test_inputs_nearer_to_the_loss_have_less_depth(rng):
     inputs = {"first": rng.normal(size=(3, 3)), "second": rng.normal(size=(3, 3)), "third": np.array(2.0)}
-    autograd = Autograd(lambda first, second, third: third * (second @ first.tanh()).sum(), inputs, list(inputs), 0)
+    autograd = Reference(lambda first, second, third: third * (second @ first.tanh()).sum(), inputs, tuple(inputs))
     depths = autograd.depths()
     assert depths["third"] < depths["second"] < depths["first"]
 
@@ -58,5 +59,5 @@ def test_inputs_nearer_to_the_loss_have_less_depth(rng):
 def test_the_caller_s_arrays_stay_as_they_are(rng):
     x = rng.normal(size=4)
     before = x.copy()
-    Autograd(lambda x: (x.detach().mul_(2) * x).sum(), {"x": x}, ["x"], 0).gradients()
+    Reference(lambda x: (x.detach().mul_(2) * x).sum(), {"x": x}, ("x",)).gradients()
     np.testing.assert_array_equal(x, before)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402, N812 (needs torch)
 
-from torch_reference.checker.reference.decisions import decided  # noqa: E402
-from torch_reference.checker.reference.evaluation import Autograd  # noqa: E402
+from torch_reference.checker.kinks.sides import decisions_at_risk  # noqa: E402
+from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
+from torch_reference.checker.reference.reading import decided  # noqa: E402
 from torch_reference.checker.reference.ties import HoldDecisions, Recorder, TieBreak  # noqa: E402
-from torch_reference.checker.rounding import Rounding  # noqa: E402
+from torch_reference.checker.rounding import measure  # noqa: E402
 
 SEEDS = st.integers(0, 2**32 - 1)
 VALUES = np.array([-1.25, 0.0, 2.0, 0.0])
@@ -30,23 +31,26 @@ KINKS = {
 
 
 def rounding(loss, values):
-    return Rounding(Autograd(loss, {"x": values}, ["x"], 0), 0)
+    return measure(Reference(loss, {"x": values}, ("x",)))
 
 
 @pytest.mark.parametrize("name", KINKS)
 def test_both_sides_of_a_kink_are_found_and_reached(name):
     loss, slopes = KINKS[name]
     measured = rounding(loss, VALUES)
-    ties = measured.ties()
+    ties = decisions_at_risk(measured)
     assert {tie.entry for tie in ties} == {1, 3}
-    reached = {tie.side: measured.autograd.gradients(TieBreak([tie]))["x"][tie.entry] for tie in ties}
+    reached = {tie.side: measured.reference.gradients(TieBreak([tie]))["x"][tie.entry] for tie in ties}
     assert [reached[-1], reached[1]] == slopes
 
 
 @pytest.mark.parametrize("loss", [lambda x: x.max(), lambda x: x.max(0).values, lambda x: x.amax(0)])
 def test_each_tied_maximum_can_win(loss):
     measured = rounding(loss, np.array([1.0, 3.0, 3.0, -2.0, 3.0]))
-    winners = [np.flatnonzero(measured.autograd.gradients(TieBreak([tie]))["x"]).tolist() for tie in measured.ties()]
+    winners = [
+        np.flatnonzero(measured.reference.gradients(TieBreak([tie]))["x"]).tolist()
+        for tie in decisions_at_risk(measured)
+    ]
     assert winners == [[1], [2], [4]]
 
 
@@ -54,19 +58,27 @@ def test_each_tied_entry_of_a_window_can_win():
     image = np.array([[[[1.0, 1.0, 0.0], [0.0, 1.0, 0.0], [2.0, 0.0, 0.0]]]])
     measured = rounding(lambda x: F.max_pool2d(x, 2, stride=1).sum(), image)
     # three windows tie: rows 0-1 at columns 0-1 (three entries), columns 1-2 (two), and rows 1-2 at columns 1-2 do not
-    assert sorted((tie.contest, tie.entry) for tie in measured.ties()) == [(0, 0), (0, 1), (0, 4), (1, 1), (1, 4)]
+    assert sorted((tie.contest, tie.entry) for tie in decisions_at_risk(measured)) == [
+        (0, 0),
+        (0, 1),
+        (0, 4),
+        (1, 1),
+        (1, 4),
+    ]
 
 
 @given(SEEDS)
 def test_without_ties_there_are_none(seed):
     values = np.random.default_rng(seed).normal(size=6)
-    assert rounding(lambda x: F.relu(x).sum() + x.max() + x.sort().values[0], values).ties() == []
+    assert decisions_at_risk(rounding(lambda x: F.relu(x).sum() + x.max() + x.sort().values[0], values)) == []
 
 
 @given(SEEDS)
 def test_two_comparisons_of_one_operand_are_one_tie(seed):
     values = np.random.default_rng(seed).integers(-1, 2, 5).astype(float)
-    ties = rounding(lambda x: torch.where(x > 0, x, torch.zeros_like(x)).sum() + (x * (x > 0)).sum(), values).ties()
+    ties = decisions_at_risk(
+        rounding(lambda x: torch.where(x > 0, x, torch.zeros_like(x)).sum() + (x * (x > 0)).sum(), values)
+    )
     assert len(ties) == 2 * np.count_nonzero(values == 0)
 
 
@@ -79,8 +91,8 @@ def test_held_decisions_stay(seed):
         return F.relu(x).sum() + (2 * x).amax(1).sum() + ((3 * x).sort(1).values * torch.arange(5.0)).sum()
 
     recorder = Recorder()
-    expected = Autograd(loss, {"x": first}, ["x"], 0).gradients(recorder)["x"]
-    held = Autograd(loss, {"x": second}, ["x"], 0).gradients(HoldDecisions(recorder.decisions))["x"]
+    expected = Reference(loss, {"x": first}, ("x",)).gradients(recorder)["x"]
+    held = Reference(loss, {"x": second}, ("x",)).gradients(HoldDecisions(recorder.decisions))["x"]
     np.testing.assert_array_equal(held, expected)
 
 

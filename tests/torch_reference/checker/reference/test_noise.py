@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-from torch_reference.checker.reference.perturbation import RoundingNoise  # noqa: E402 (needs torch)
+from torch_reference.checker.reference.noise import RoundingNoise  # noqa: E402 (needs torch)
 
 SEEDS = st.integers(0, 2**32 - 1)
 

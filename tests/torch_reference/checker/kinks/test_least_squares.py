@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 pytest.importorskip("torch")
-from torch_reference.checker.kinks import _bounded_least_squares, _mixture
+from torch_reference.checker.kinks.least_squares import bounded_least_squares
+from torch_reference.checker.kinks.mixtures import mixture
 
 ENTRIES = st.floats(-4, 4).map(lambda number: round(number, 2))
 
@@ -17,7 +18,7 @@ def test_least_squares_with_bounds_meets_the_conditions_of_an_optimum(data, rows
     matrix = data.draw(arrays(float, (rows, columns), elements=ENTRIES))
     matrix[0] += 0.01 * (np.abs(matrix).max(axis=0) == 0)  # a column of zeros is no step
     target = data.draw(arrays(float, rows, elements=ENTRIES))
-    x = _bounded_least_squares(matrix, target)
+    x = bounded_least_squares(matrix, target)
     assert ((x >= 0) & (x <= 1)).all()
     slope = matrix.T @ (matrix @ x - target) / np.linalg.norm(matrix, axis=0)
     small = 1e-9 * (
@@ -34,10 +35,10 @@ def test_a_mixture_is_found_also_where_many_would_do(seed, count):
     steps = list(rng.normal(size=(count, 3, 2)))
     residual = np.tensordot(rng.integers(0, 2, count), steps, axes=1)
     # sums of twelve numbers near 1 round by less than 1e-14
-    np.testing.assert_allclose(_mixture(steps, residual, np.full((3, 2), 1e-15)), residual, atol=1e-12)
+    np.testing.assert_allclose(mixture(steps, residual, np.full((3, 2), 1e-15)), residual, atol=1e-12)
 
 
-def test_twice_a_step_is_no_mixture(rng):
+def test_twice_a_step_is_nomixture(rng):
     step = rng.normal(size=(4, 3))
-    mixture = _mixture([step], 2 * step, np.full((4, 3), 1e-15))
-    np.testing.assert_array_equal(mixture, step)
+    closest = mixture([step], 2 * step, np.full((4, 3), 1e-15))
+    np.testing.assert_array_equal(closest, step)

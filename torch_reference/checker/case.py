@@ -1,4 +1,4 @@
-"""One gradient under examination: what the causes in `diagnosis` and `structure` look at."""
+"""One gradient under examination: what the judge, the kinks and the causes look at."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from torch_reference.checker.formats import FLOAT64, Array, Format
+
 SLACK = 4.0  # a cause that explains a gradient may leave four times the allowance: its factor is rounded too
 
 
@@ -28,6 +29,8 @@ class Case:
         All inputs, for terms and factors.
     epsilon : float
         Machine epsilon that the gradient is held to.
+    returned : Format
+        The format in which the gradient was returned.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Case:
     allowed: Array
     inputs: Mapping[str, Any]
     epsilon: float
+    returned: Format = FLOAT64
 
     def with_manual(self, manual: Array) -> "Case":
         """Return the case with another gradient under test."""
@@ -44,6 +48,16 @@ class Case:
     def only(self, mask: NDArray[np.bool_]) -> "Case":
         """Return the case reduced to some entries."""
         return replace(self, manual=self.manual[mask], reference=self.reference[mask], allowed=self.allowed[mask])
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the gradient has the shape of the right one."""
+        return self.manual.shape == self.reference.shape
+
+    @property
+    def right(self) -> bool:
+        """Whether rounding explains every difference."""
+        return self.comparable and not self.wrong.any()
 
     @cached_property
     def difference(self) -> Array:

@@ -1,0 +1,37 @@
+"""What PyTorch does not promise: the operators that the check knows by name exist, and may be taken apart."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch_reference.checker.reference import operations, reading  # noqa: E402 (needs torch)
+from torch_reference.checker.reference.private import decomposition, name_of, returns_of  # noqa: E402
+
+NAMES = {
+    name
+    for module in (operations, reading)
+    for table, names in vars(module).items()
+    if table.isupper() and isinstance(names, set | dict)
+    for name in names
+}
+
+
+def test_every_operator_that_is_named_exists():
+    assert [name for name in sorted(NAMES) if not hasattr(torch.ops.aten, name)] == []
+
+
+def test_every_fused_operator_can_be_taken_apart():
+    whole = [
+        name
+        for name in sorted(operations.FUSED)
+        if not any(decomposition(getattr(getattr(torch.ops.aten, name), each))
+                   for each in getattr(torch.ops.aten, name).overloads())
+    ]  # fmt: skip
+    assert whole == []
+
+
+def test_operators_tell_their_name_and_what_they_write_to():
+    aten = torch.ops.aten
+    assert name_of(aten.mm.default) == "mm"
+    assert returns_of(aten.mm.default) == [None]
+    assert returns_of(aten.relu_.default)[0].is_write
+    assert not returns_of(aten.t.default)[0].is_write

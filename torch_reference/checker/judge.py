@@ -1,0 +1,185 @@
+"""The judge of both faces of the check: whether a gradient is right to rounding and, if not, what explains it.
+
+First rounding, measured ever more closely while a disagreement is left; then kinks of the loss; then the causes of
+`diagnosis`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from torch_reference.checker.case import Case
+from torch_reference.checker.causes.diagnosis import Verdict, diagnose
+from torch_reference.checker.causes.precision import Nudged, imprecise
+from torch_reference.checker.formats import Array, Format, coarser_than
+from torch_reference.checker.kinks.mixtures import explains, variants
+from torch_reference.checker.kinks.sides import Sides, other_sides
+from torch_reference.checker.reference.evaluation import Reference, exact
+from torch_reference.checker.rounding import CLOSER, Allowance, measure
+
+MATCH = "match", "Agrees with autograd to rounding."
+UNEXPLAINED = {"mismatch", "partial"}
+
+Budget = Callable[[Allowance, str], Array]
+# Moves the inputs by a relative amount; returns the manual gradients there, and the inputs. None if manual refuses.
+Probe = Callable[[float], tuple[Mapping[str, Array], Mapping[str, Any]] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A gradient under test.
+
+    Attributes
+    ----------
+    values : float64 array
+        Its entries, without loss.
+    returned : Format
+        The format in which it was returned.
+    """
+
+    values: Array
+    returned: Format
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What the judge found.
+
+    Attributes
+    ----------
+    cases : dict of str to Case
+        Each gradient with the right one and what rounding explains.
+    verdicts : dict of str to (code, message)
+        One for each gradient.
+    allowance : Allowance
+        What was measured of rounding.
+    """
+
+    cases: dict[str, Case]
+    verdicts: dict[str, Verdict]
+    allowance: Allowance
+
+
+def judge(
+    given: Mapping[str, Given],
+    reference: Reference,
+    inputs: Mapping[str, Any],
+    probe: Probe,
+    budget: Budget = Allowance.allowed,
+) -> Judgement:
+    """Judge each gradient.
+
+    Parameters
+    ----------
+    given : mapping of str to Given
+        The gradients under test.
+    reference : Reference
+        The loss that they are gradients of.
+    inputs : mapping of str to array
+        All inputs as NumPy arrays, for causes that look for terms and factors.
+    probe : callable
+        Asks for the gradients elsewhere.
+    budget : callable
+        Returns the difference that is allowed to each entry of a gradient.
+    """
+    allowance = measure(reference)
+    cases = _cases(given, inputs, allowance, budget)
+    for effort in CLOSER:
+        if all(case.right for case in cases.values()):
+            break
+        allowance = measure(reference, effort, allowance)
+        cases |= {
+            name: case for name, case in _cases(given, inputs, allowance, budget).items() if not cases[name].right
+        }
+    suspects = {name: case for name, case in cases.items() if not case.right}
+    sides = other_sides(allowance, {name: _to_explain(case) for name, case in suspects.items()}) if suspects else None
+    verdicts = {}
+    for name, case in cases.items():
+        if name in suspects:
+            verdicts[name] = _explained(case, allowance, sides, probe)
+        elif case.returned.epsilon > case.epsilon:
+            verdicts[name] = "precision", _returned_coarsely(case)
+        else:
+            verdicts[name] = MATCH
+    return Judgement(cases, verdicts, allowance)
+
+
+def _cases(
+    given: Mapping[str, Given], inputs: Mapping[str, Any], allowance: Allowance, budget: Budget
+) -> dict[str, Case]:
+    return {
+        name: Case(
+            name,
+            each.values,
+            allowance.gradients[name],
+            budget(allowance, name),
+            inputs,
+            allowance.epsilon,
+            each.returned,
+        )
+        for name, each in given.items()
+    }
+
+
+def _to_explain(case: Case) -> Any:
+    """Return the wrong entries; all of them where the shapes differ."""
+    return case.wrong if case.comparable else np.ones(case.reference.shape, dtype=bool)
+
+
+def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Probe) -> Verdict:
+    """Return code and message for a gradient that rounding does not explain."""
+    finite = np.isfinite(case.reference)
+    if case.comparable and not finite.all() and np.isfinite(case.manual).all():
+        if not case.wrong[finite].any() and np.isfinite(allowance.reference.loss()):
+            return "kink", "Autograd itself is not finite there: the loss has no derivative. The rest agrees."
+        return "mismatch", "Autograd itself is not finite: there is nothing to compare with."
+    if sides and case.comparable and explains(sides, case.name, case.manual):
+        return "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
+    code, message = _cause(case, allowance, probe)
+    if code in UNEXPLAINED and sides:
+        for variant in variants(sides, case.name):
+            seen = variant(case)
+            if case.comparable and not seen.wrong.any():
+                continue
+            other, words = _cause(seen, allowance, probe)
+            if other not in UNEXPLAINED | {"precision"}:
+                return other, f"{words} (Apart from entries at a kink of the loss.)"
+        if case.comparable and sides.touch(case.name, case.wrong):
+            message += " Those at a kink of the loss are no subgradient there."
+    return code, message
+
+
+def _cause(case: Case, allowance: Allowance, probe: Probe) -> Verdict:
+    """Return what the causes say."""
+    lower = [(each, allowance.allowed(case.name, each.epsilon)) for each in coarser_than(case.epsilon)]
+    if case.comparable:
+        for each, allowed in lower:
+            if each == case.returned and (np.abs(case.difference) <= allowed).all():
+                return "precision", _returned_coarsely(case)
+    low = lower[0][1] if lower else case.allowed
+    nudged: Nudged = partial(_nudged, case.name, allowance.reference, probe)
+    slope = partial(_slope, case.name, allowance.reference)
+    return diagnose(case, low, partial(imprecise, lower=lower, nudged=nudged, slope=slope))
+
+
+def _returned_coarsely(case: Case) -> str:
+    return f"It is returned as {case.returned.name}, a lower precision than the inputs'."
+
+
+def _nudged(name: str, reference: Reference, probe: Probe, amount: float) -> tuple[Array, Array] | None:
+    """Return manual and reference gradient where the inputs are moved by a relative amount, or None."""
+    found = probe(amount)
+    if found is None:
+        return None
+    gradients, moved = found
+    return (gradients[name], reference.at(moved).gradients()[name]) if name in gradients else None
+
+
+def _slope(name: str, reference: Reference, index: tuple[int, ...], step: float) -> float:
+    """Return one entry of the reference gradient where that entry of the input is changed by an amount."""
+    moved = {other: exact(value) for other, value in reference.inputs.items()}
+    moved[name][index] += step
+    return float(reference.at(moved).gradients()[name][index])
