@@ -1,5 +1,6 @@
 """Networks: layers in order, forward and backward. Imports `layers`."""
 
+from manual_backprop.networks.cnn import CNN
 from manual_backprop.networks.mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["CNN", "MLP"]

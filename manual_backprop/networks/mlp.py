@@ -15,6 +15,7 @@ from manual_backprop.layers import (
     relu,
     relu_backward,
 )
+from manual_backprop.networks.chain import Layer, backward, forward, output
 
 
 class MLP:
@@ -99,16 +100,13 @@ class MLP:
         ValueError
             If ``x`` has another shape.
         """
-        output = linear(self._rows(x), *self._layer(0))
-        for i in range(1, self.depth):
-            output = linear(relu(output), *self._layer(i))
-        return output
+        return output(self._layers(), self.parameters, self._rows(x))
 
     def backprop(self, x: ArrayLike, targets: Targets) -> tuple[float, dict[str, Array]]:
         """Return the mean loss over the batch and its gradient for every parameter (assignment 1.2, ``backprop``).
 
-        The forward pass keeps what went into each layer and what came out. The backward pass visits the layers in
-        reverse and hands each one the gradient of its output. docs/derivation.md derives every line.
+        The forward pass keeps what went into each layer. The backward pass visits the layers in reverse and hands each
+        one the gradient of its output. docs/derivation.md derives every line.
 
         Parameters
         ----------
@@ -125,22 +123,17 @@ class MLP:
         ValueError
             If ``x`` or ``targets`` has a shape or a label that the network cannot take.
         """
-        inputs: list[Array] = []
-        outputs: list[Array] = []
-        for i in range(self.depth):
-            inputs.append(relu(outputs[-1]) if i > 0 else self._rows(x))
-            outputs.append(linear(inputs[-1], *self._layer(i)))
-        loss = cross_entropy(outputs[-1], targets)
-
-        gradients: dict[str, Array] = {}
-        grad_output = cross_entropy_backward(outputs[-1], targets)
-        for i in reversed(range(self.depth)):
-            weight, _ = self._layer(i)
-            grad_input, grad_weight, grad_bias = linear_backward(grad_output, inputs[i], weight)
-            gradients = {f"layers.{i}.weight": grad_weight, f"layers.{i}.bias": grad_bias} | gradients
-            if i > 0:
-                grad_output = relu_backward(grad_input, outputs[i - 1])
+        layers = self._layers()
+        values = forward(layers, self.parameters, self._rows(x))
+        loss = cross_entropy(values[-1], targets)
+        gradients = backward(layers, self.parameters, values, cross_entropy_backward(values[-1], targets))
         return float(loss), gradients
+
+    def _layers(self) -> list[Layer]:
+        layers = [Layer(linear, linear_backward, "layers.0")]
+        for i in range(1, self.depth):
+            layers += [Layer(relu, relu_backward), Layer(linear, linear_backward, f"layers.{i}")]
+        return layers
 
     def _layer(self, i: int) -> tuple[Array, Array]:
         return self.parameters[f"layers.{i}.weight"], self.parameters[f"layers.{i}.bias"]

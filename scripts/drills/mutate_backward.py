@@ -28,7 +28,7 @@ BACKWARD = {
     "layers/affine.py": (TEXTBOOK, ("linear_backward",)),
     "layers/activations.py": (TEXTBOOK, ("relu_backward",)),
     "layers/losses.py": (TEXTBOOK, ("cross_entropy_backward",)),
-    "networks/mlp.py": (TEXTBOOK, ("backprop",)),
+    "networks/chain.py": (TEXTBOOK, ("backward",)),
     "optimizers/momentum.py": (TEXTBOOK, ("_move",)),
     "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
     "optimizers/clipping.py": (TEXTBOOK, ("clip_grad_norm",)),

@@ -1,5 +1,6 @@
 """The networks as `nn.Module`s, of PyTorch's own layers."""
 
+from torch_reference.networks.cnn import ReferenceCNN
 from torch_reference.networks.mlp import ReferenceMLP
 
-__all__ = ["ReferenceMLP"]
+__all__ = ["ReferenceCNN", "ReferenceMLP"]
