@@ -8,7 +8,7 @@ for a number to arrive from the device. And on a GPU an epoch is captured once, 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from itertools import pairwise
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from torch_reference.graphs import Graphs
 from torch_reference.sharding import LostProcessError, Shards
 
 Examples = tuple[Tensor, Tensor]
@@ -120,12 +121,11 @@ class _Loop:
         self.rows = torch.zeros(len(train[1]), dtype=torch.int64, device=device)
         self.totals = torch.zeros(4, dtype=torch.float64, device=device)  # as Figures, but sums
         self.shares: dict[int, Tensor] = {}
-        self.graphs: dict[object, torch.cuda.CUDAGraph | None] = {}
-        self.stream = torch.cuda.Stream(device) if self.on_gpu else None
+        self.graphs = Graphs(device)
 
     def epochs(self, epochs: Sequence[Batches]) -> list[Figures]:
         """Train some epochs and wait for their figures at the end."""
-        with self._own_stream():
+        with self.graphs.on_stream():
             totals = torch.zeros(len(epochs), 4, dtype=torch.float64, device=self.totals.device)
             for batches, epoch_totals in zip(epochs, totals, strict=True):
                 self.totals.zero_()
@@ -149,7 +149,11 @@ class _Loop:
                     _score(self.module, self.valid, self.totals[2:])
                 self._update(rows, size)
 
-        self._repeat(updates, (*sizes, last))
+        if self.shards.count > 1:
+            updates()  # sums over processes are no part of a graph
+        else:
+            learning = [(group["lr"], group["momentum"]) for group in self.optimizer.param_groups]  # captured too
+            self.graphs.repeat(updates, (*sizes, last, *learning))
 
     def _place(self, batches: Sequence[NDArray[np.int64]]) -> Sequence[Tensor | None]:
         """Write the rows of each batch that this process has to where the graph expects them."""
@@ -175,30 +179,6 @@ class _Loop:
             _count(self.totals, loss.detach(), logits, labels)
         self.shards.all_reduce(value.grad for value in self.module.parameters() if value.grad is not None)
         self.optimizer.step()
-
-    def _repeat(self, work: Callable[[], None], key: object) -> None:
-        """Do the work; on a GPU, capture it the second time, and from then on only replay it."""
-        if not self.on_gpu or self.shards.count > 1:
-            work()
-            return
-        key = key, *((group["lr"], group["momentum"]) for group in self.optimizer.param_groups)  # they are captured too
-        if key not in self.graphs:
-            work()
-            self.graphs[key] = None
-            return
-        graph = self.graphs[key]
-        if graph is None:
-            graph = self.graphs[key] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=self.stream):
-                work()
-        graph.replay()
-
-    def _own_stream(self) -> AbstractContextManager[object]:
-        """Keep all work on one stream that is not the default one, which cannot be captured."""
-        if self.stream is None:
-            return nullcontext()
-        self.stream.wait_stream(torch.cuda.current_stream(self.stream.device))  # for weights and rows to be there
-        return torch.cuda.stream(self.stream)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 
 from torch_reference import ReferenceMLP, crosscheck  # noqa: E402
 from torch_reference import training as loop  # noqa: E402
+from torch_reference.graphs import Graphs  # noqa: E402
 from torch_reference.optimizer import matched_sgd  # noqa: E402
 
 GPU = pytest.param(
@@ -197,51 +198,79 @@ def a_gpu_in_name(monkeypatch):
     class Loop(loop._Loop):
         def __init__(self, *arguments):
             super().__init__(*arguments)
-            self.on_gpu, self.graphs = True, {}
-            graphs.append(self.graphs)
+            self.on_gpu = self.graphs.usable = True
+            graphs.append(self.graphs.graphs)
 
     monkeypatch.setattr(loop, "_Loop", Loop)
+    monkeypatch.setattr(loop, "SECONDS_UNWATCHED", 60)  # however busy this machine is
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, stream: graph)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda rows: rows)
     return graphs
 
 
+def figures(batch_size):
+    """Train 22 epochs; return their figures, as they came, and the weights."""
+    module = ReferenceMLP.from_manual(MLP.xavier([12, 9, 4], seed=1))
+    rng = np.random.default_rng(0)
+    rows, labels = rng.random((50, 12), np.float32), rng.integers(0, 4, 50)
+    train, valid = (
+        loop.to_examples(rows[part], labels[part], like=next(module.parameters()))
+        for part in (slice(0, 30), slice(30, 50))
+    )
+    asked = []
+
+    def batches(epoch):
+        asked.append(epoch)
+        order = np.random.default_rng(epoch).permutation(30)
+        return [None] if batch_size is None else np.split(order, range(batch_size, 30, batch_size))
+
+    parts = list(loop.train_epochs(module, matched_sgd(module), train, valid, range(3, 25), batches))
+    assert asked == list(range(3, 25))
+    return parts, module.to_manual()
+
+
+def assert_trains_as_plainly(parts, weights, batch_size):
+    one_by_one, right = figures(batch_size)
+    assert [len(part) for part in one_by_one] == [1] * 22
+    assert [len(part) for part in parts] == [1, 2, 4, 8, 7]
+    np.testing.assert_array_equal(np.concatenate(parts), np.concatenate(one_by_one))
+    for name, value in right.items():
+        np.testing.assert_array_equal(weights[name], value)
+
+
 @pytest.mark.parametrize("batch_size", [None, 10, 7])
 def test_replayed_epochs_train_as_those_before_them(batch_size, a_gpu_in_name, monkeypatch):
     monkeypatch.setattr(loop, "UPDATES_IN_A_GRAPH", 2)
-
-    def figures():
-        module = ReferenceMLP.from_manual(MLP.xavier([12, 9, 4], seed=1))
-        rng = np.random.default_rng(0)
-        rows, labels = rng.random((50, 12), np.float32), rng.integers(0, 4, 50)
-        train, valid = (
-            loop.to_examples(rows[part], labels[part], like=next(module.parameters()))
-            for part in (slice(0, 30), slice(30, 50))
-        )
-        asked = []
-
-        def batches(epoch):
-            asked.append(epoch)
-            order = np.random.default_rng(epoch).permutation(30)
-            return [None] if batch_size is None else np.split(order, range(batch_size, 30, batch_size))
-
-        optimizer = matched_sgd(module)
-        parts = list(loop.train_epochs(module, optimizer, train, valid, range(3, 25), batches))
-        assert asked == list(range(3, 25))
-        return parts, module.to_manual()
-
-    several, weights = figures()
+    parts, weights = figures(batch_size)
     captured = [graph for graphs in a_gpu_in_name for graph in graphs.values()]
     assert captured
     assert all(graph.replays >= 20 for graph in captured)
     monkeypatch.undo()
-    one_by_one, right = figures()
-    assert [len(part) for part in one_by_one] == [1] * 22
-    assert [len(part) for part in several] == [1, 2, 4, 8, 7]
-    np.testing.assert_array_equal(np.concatenate(several), np.concatenate(one_by_one))
-    for name, value in right.items():
-        np.testing.assert_array_equal(weights[name], value)
+    assert_trains_as_plainly(parts, weights, batch_size)
+
+
+class RefusesToBegin(Graph):
+    def __enter__(self):
+        raise RuntimeError("operation not permitted\nwhile a stream is captured")
+
+
+class RefusesAnOperation(Graph):
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        raise torch.OutOfMemoryError("operation not permitted\nwhile a stream is captured")
+
+
+@pytest.mark.parametrize("batch_size", [None, 10])
+@pytest.mark.parametrize("graph", [RefusesToBegin, RefusesAnOperation])
+def test_where_capturing_fails_training_goes_on_with_one_line(batch_size, graph, a_gpu_in_name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
+    with pytest.warns(UserWarning, match="without CUDA graphs") as warned:
+        parts, weights = figures(batch_size)
+    assert [str(warning.message) for warning in warned] == [
+        "training without CUDA graphs, which is slower: operation not permitted"
+    ]
+    monkeypatch.undo()
+    assert_trains_as_plainly(parts, weights, batch_size)
 
 
 class NothingToWaitFor(TorchDispatchMode):
@@ -259,7 +288,7 @@ class NothingToWaitFor(TorchDispatchMode):
 def test_what_a_graph_repeats_never_waits_for_the_host(batches, monkeypatch):
     module = ReferenceMLP([12, 9, 4])
     train = torch.rand(30, 12), torch.randint(4, (30,))
-    repeat = loop._Loop._repeat
+    repeat = Graphs.repeat
     repeated = []
 
     def watched(self, work, key):
@@ -270,7 +299,7 @@ def test_what_a_graph_repeats_never_waits_for_the_host(batches, monkeypatch):
                 repeat(self, work, key)
         repeated.append(key)
 
-    monkeypatch.setattr(loop._Loop, "_repeat", watched)
+    monkeypatch.setattr(Graphs, "repeat", watched)
     epochs = loop.train_epochs(module, matched_sgd(module), train, train, range(3), lambda epoch: batches)
     assert len(list(epochs)) == 3
     assert len(repeated) == 3
