@@ -14,6 +14,7 @@ from manual_backprop.data.datasets import Dataset, Split
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.optimizers import Momentum
 from manual_backprop.runs.command import main
+from manual_backprop.runs.folder import Checkpoint, State
 from manual_backprop.runs.options import make_parser
 from manual_backprop.training import evaluate, train_epochs
 
@@ -21,13 +22,14 @@ from manual_backprop.training import evaluate, train_epochs
 class NumpyTrainer:
     """The hand-derived side."""
 
-    def __init__(
-        self, options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, dataset: Dataset, mlp: MLP, checkpoint: Checkpoint | None) -> None:
         self.options, self.dataset, self.mlp = options, dataset, mlp
         self.optimizer = Momentum(mlp.parameters, options.learning_rate, options.momentum)
-        if velocity is not None:
-            self.optimizer.state["velocity"] = dict(velocity)
+        if checkpoint is not None:
+            for kind, values in self.state().items():
+                for name, value in values.items():
+                    value[...] = checkpoint.state[kind][name]
+            self.optimizer.steps = checkpoint.steps
 
     def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
         """Train these epochs and yield the ``Metrics`` of each."""
@@ -44,9 +46,13 @@ class NumpyTrainer:
         """Return the weights as (in, out) and the biases."""
         return self.mlp.parameters
 
-    def velocity(self) -> Mapping[str, Array]:
-        """Return the velocity."""
-        return self.optimizer.velocity
+    def state(self) -> State:
+        """Return the parameters and what the optimizer remembers of them."""
+        return {"parameters": self.mlp.parameters, **self.optimizer.state}
+
+    def steps(self) -> int:
+        """Return how many updates the optimizer has made."""
+        return self.optimizer.steps
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from manual_backprop.arrays import Array
 from manual_backprop.data.datasets import Dataset, Split, load_dataset
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.runs.command import main
+from manual_backprop.runs.folder import Checkpoint, State
 from manual_backprop.runs.options import make_parser
 from manual_backprop.training import epoch_batches
 
@@ -32,18 +33,18 @@ from torch_reference.training import evaluate, to_examples, train_epochs
 class TorchTrainer:
     """PyTorch's side; in each process of a ``torchrun`` the same network, and some of the rows."""
 
-    def __init__(
-        self, options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, dataset: Dataset, mlp: MLP, checkpoint: Checkpoint | None) -> None:
         self.options, self.dataset, self.shards = options, dataset, Shards()
         if options.tf32:
             torch.set_float32_matmul_precision("high")
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if options.cuda else "cpu"
+        if checkpoint is not None:
+            mlp = MLP(checkpoint.state["parameters"])
         self.module = ReferenceMLP.from_manual(mlp).to(device)
         self.optimizer = matched_sgd(self.module, options.learning_rate, options.momentum)
-        if velocity is not None:
+        if checkpoint is not None:
             for name, buffer in self._buffers().items():
-                buffer.copy_(torch.from_numpy(velocity[name].T))
+                buffer.copy_(torch.from_numpy(checkpoint.state["velocity"][name].T))
         self.shards.broadcast([*(value.data for value in self.module.parameters()), *self._buffers().values()])
 
     def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
@@ -61,9 +62,14 @@ class TorchTrainer:
         """Return the weights as (in, out) and the biases."""
         return self.module.to_manual()
 
-    def velocity(self) -> Mapping[str, Array]:
-        """Return the velocity as PyTorch's SGD keeps it, divided by the learning rate."""
-        return {name: buffer.cpu().numpy().T for name, buffer in self._buffers().items()}
+    def state(self) -> State:
+        """Return the parameters, and the velocity as PyTorch's SGD keeps it, divided by the learning rate."""
+        velocity = {name: buffer.cpu().numpy().T for name, buffer in self._buffers().items()}
+        return {"parameters": self.parameters(), "velocity": velocity}
+
+    def steps(self) -> int:
+        """Return 0: PyTorch's SGD does not count its updates."""
+        return 0
 
     def _buffers(self) -> dict[str, torch.Tensor]:
         return {name: self.optimizer.state[value]["momentum_buffer"] for name, value in self.module.named_parameters()}
@@ -74,14 +80,14 @@ class TorchTrainer:
         return to_examples(split.images[rows], split.labels[rows], like=next(self.module.parameters()))
 
 
-def lead(options: argparse.Namespace, dataset: Dataset, mlp: MLP, velocity: Mapping[str, Array] | None) -> TorchTrainer:
+def lead(options: argparse.Namespace, dataset: Dataset, mlp: MLP, checkpoint: Checkpoint | None) -> TorchTrainer:
     """Make the trainer of the process that runs the command, and let the other ones make theirs."""
     if options.cuda and not torch.cuda.is_available():
         raise ValueError("--cuda: PyTorch finds no CUDA device here; leave the option out to train on the CPU")
     if options.tf32 and not (options.cuda and options.dtype == "float32"):
         raise ValueError("--tf32: is for products of float32 on a GPU; give it with --cuda and --dtype float32")
     Shards().broadcast_object(options)
-    return TorchTrainer(options, dataset, mlp, velocity)
+    return TorchTrainer(options, dataset, mlp, checkpoint)
 
 
 def follow() -> int:

@@ -17,13 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 from manual_backprop.runs.interruption import Interruption
 from manual_backprop.runs.progress import progress, say, table
-from manual_backprop.runs.folder import Checkpoint, RunFolder
+from manual_backprop.runs.folder import Checkpoint, RunFolder, State
 
 from manual_backprop.data.datasets import Dataset, Split, load_dataset
 from manual_backprop.history import DivergenceError, History, Metrics
 from manual_backprop.arrays import Array
 from manual_backprop.layers import softmax
 from manual_backprop.networks.mlp import MLP
+from manual_backprop.optimizers import Momentum
 from manual_backprop.runs.pictures import draw_curves, draw_hidden_units, draw_mistakes
 from manual_backprop.storage.weights import save_weights
 
@@ -35,7 +36,7 @@ WITHOUT_EFFECT = ("epochs", "out", "resume", "quiet")
 
 
 class Trainer(Protocol):
-    """One of the two sides, holding a network and its velocity."""
+    """One of the two sides, holding a network and its optimizer."""
 
     def epochs(self, numbers: range) -> Iterator[Sequence[tuple[float, float, float, float]]]:
         """Train these epochs and yield the ``Metrics`` of each, one epoch at a time or several."""
@@ -46,12 +47,15 @@ class Trainer(Protocol):
     def parameters(self) -> Mapping[str, Array]:
         """Return the weights as (in, out) and the biases."""
 
-    def velocity(self) -> Mapping[str, Array]:
-        """Return the velocity as this side keeps it, in the shapes of ``parameters``."""
+    def state(self) -> State:
+        """Return the parameters and what the optimizer remembers of them, as this side keeps it, in their shapes."""
+
+    def steps(self) -> int:
+        """Return how many updates the optimizer has made, where it needs to know."""
 
 
-MakeTrainer = Callable[[argparse.Namespace, Dataset, MLP, Mapping[str, Array] | None], Trainer]
-"""Makes a trainer of the options, the data, the initial network and the velocity to go on with, if there is one."""
+MakeTrainer = Callable[[argparse.Namespace, Dataset, MLP, Checkpoint | None], Trainer]
+"""Makes a trainer of the options, the data, the initial network and the checkpoint to go on from, if there is one."""
 
 
 def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[str] | None = None) -> int:
@@ -86,20 +90,20 @@ def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
     configuration = _configuration(options, dataset)
     _check_memory(configuration)
     folder = RunFolder(options.out)
+    initial = _initial_network(configuration)
+    checkpoint = None
     if options.resume:
-        checkpoint = folder.load_checkpoint(configuration)
+        kinds = ("parameters", *Momentum.kinds)
+        checkpoint = folder.load_checkpoint(configuration, dict.fromkeys(kinds, initial.parameters))
         if len(checkpoint.history) > options.epochs:
             raise ValueError(
                 f"--epochs {options.epochs}: the run in {options.out} has {len(checkpoint.history)} already"
             )
-        history = checkpoint.history
-        trainer = make_trainer(options, dataset, MLP(checkpoint.parameters), checkpoint.velocity)
-    else:
-        history = History()
-        trainer = make_trainer(options, dataset, _initial_network(configuration), None)
+    history = checkpoint.history if checkpoint else History()
+    trainer = make_trainer(options, dataset, initial, checkpoint)
 
     def save_checkpoint() -> None:
-        folder.save_checkpoint(Checkpoint(trainer.parameters(), trainer.velocity(), history, configuration))
+        folder.save_checkpoint(Checkpoint(trainer.state(), trainer.steps(), history, configuration))
 
     with folder.opened(), Interruption(options.quiet) as interruption:
         save_checkpoint()

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,17 @@ from manual_backprop.networks.mlp import MLP
 from manual_backprop.storage.weights import load_arrays, load_weights, save_arrays
 
 RESULTS = ("history.csv", "curves.png", "hidden_units.png", "mistakes.png", "weights.safetensors", "summary.json")
-KINDS = ("parameters", "velocity")
+
+State = Mapping[str, Mapping[str, Array]]
+"""`state["parameters"][name]`, and `state[kind][name]` for each kind of state that the optimizer keeps."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """All that a run needs to go on: with equal configurations it ends in the same bits as without a break."""
 
-    parameters: Mapping[str, Array]
-    velocity: Mapping[str, Array]
+    state: State
+    steps: int
     history: History
     configuration: Mapping[str, Any]
 
@@ -86,19 +87,20 @@ class RunFolder:
             If it cannot be written; the earlier checkpoint is kept.
         """
         arrays: dict[str, Array] = {}
-        for kind in KINDS:
-            for name, value in getattr(checkpoint, kind).items():
+        for kind, values in checkpoint.state.items():
+            for name, value in values.items():
                 if not np.isfinite(value).all():
                     raise DivergenceError(
                         f"{kind} of {name} became infinite in epoch {len(checkpoint.history)}: "
                         "the learning rate is likely too high"
                     )
                 arrays[f"{kind}/{name}"] = value
+        arrays["steps"] = np.array(checkpoint.steps, np.int64)
         arrays["history"] = np.array(list(checkpoint.history.rows()), np.float64).reshape(-1, 5)
         save_arrays(self.checkpoint_path, arrays, json.dumps(checkpoint.configuration))
 
-    def load_checkpoint(self, configuration: Mapping[str, Any]) -> Checkpoint:
-        """Read the checkpoint of a run with this very configuration.
+    def load_checkpoint(self, configuration: Mapping[str, Any], like: State) -> Checkpoint:
+        """Read the checkpoint of a run with this very configuration, whose state has the shapes of ``like``.
 
         Raises
         ------
@@ -118,18 +120,15 @@ class RunFolder:
                     f"--resume: {self.path} holds a run with {name} = {found.get(name)}, "
                     f"but this one has {configuration.get(name)}"
                 )
-        if not _fit(arrays, configuration):
+        if not _fit(arrays, like):
             raise ValueError(f"--resume: {self.checkpoint_path} does not hold what training needs to go on")
         history = History()
         for row in arrays.pop("history").tolist():
             history.append(Metrics(*row[:4]), row[4])
         if len(history) and self.weights_path.exists():  # before the first epoch, it may be an earlier run's
             self._check_weights(configuration["sizes"])
-        parts: dict[str, dict[str, Array]] = {kind: {} for kind in KINDS}
-        for key, value in arrays.items():
-            kind, name = key.split("/")
-            parts[kind][name] = value
-        return Checkpoint(**parts, history=history, configuration=found)
+        state = {kind: {name: arrays[f"{kind}/{name}"] for name in values} for kind, values in like.items()}
+        return Checkpoint(state, int(arrays["steps"]), history, found)
 
     def _check_weights(self, expected: list[int]) -> None:
         try:
@@ -145,14 +144,14 @@ class RunFolder:
             temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
-def _fit(arrays: Mapping[str, Array], configuration: Mapping[str, Any]) -> bool:
-    """Return whether a checkpoint's arrays have the names, shapes, types and finite numbers of this configuration."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for i, (fan_in, fan_out) in enumerate(pairwise(configuration["sizes"])):
-        shapes |= {f"layers.{i}.weight": (fan_in, fan_out), f"layers.{i}.bias": (fan_out,)}
-    expected = {f"{kind}/{name}": (shape, configuration["dtype"]) for kind in KINDS for name, shape in shapes.items()}
-    expected["history"] = ((*arrays["history"].shape[:1], 5), "float64") if "history" in arrays else ((), "")
-    if {key: (value.shape, str(value.dtype)) for key, value in arrays.items()} != expected:
+def _fit(arrays: Mapping[str, Array], like: State) -> bool:
+    """Return whether a checkpoint's arrays have the names, shapes, types and finite numbers that a run needs."""
+    expected = {f"{kind}/{name}": value for kind, values in like.items() for name, value in values.items()}
+    expected["steps"] = np.zeros((), np.int64)
+    expected["history"] = np.zeros((*arrays["history"].shape[:1], 5)) if "history" in arrays else np.zeros(())
+    if arrays.keys() != expected.keys():
+        return False
+    if any(value.shape != expected[key].shape or value.dtype != expected[key].dtype for key, value in arrays.items()):
         return False
     history = arrays["history"]
     not_measured = np.isnan(history) & [False, False, True, True, False]  # on an empty validation set

@@ -62,7 +62,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> 
     OSError
         If the file cannot be written; an earlier one is kept.
     """
-    contiguous = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
+    contiguous = {name: np.asarray(value, order="C") for name, value in arrays.items()}
     # one entry: several are written in an order that changes from run to run
     content = save(contiguous, {"sha256": f"{_checksum(contiguous, metadata)} {metadata}"})
     with replacing(path) as temporary:

@@ -26,7 +26,13 @@ def some_checkpoint(epochs=2, dtype=np.float32):
     history = History()
     for epoch in range(epochs):
         history.append(Metrics(1 / (epoch + 1), 0.1, np.nan, np.nan), 0.3 * (epoch + 1))
-    return Checkpoint(mlp.parameters, velocity, history, CONFIGURATION | {"dtype": np.dtype(dtype).name})
+    state = {"parameters": mlp.parameters, "velocity": velocity}
+    return Checkpoint(state, 7, history, CONFIGURATION | {"dtype": np.dtype(dtype).name})
+
+
+def load(folder, configuration=CONFIGURATION):
+    parameters = MLP.xavier(configuration["sizes"], dtype=configuration["dtype"]).parameters
+    return folder.load_checkpoint(configuration, {"parameters": parameters, "velocity": parameters})
 
 
 @pytest.fixture
@@ -39,11 +45,12 @@ def folder(tmp_path):
 def test_a_checkpoint_comes_back_exactly(folder, dtype, epochs):
     saved = some_checkpoint(epochs, dtype)
     folder.save_checkpoint(saved)
-    loaded = folder.load_checkpoint(saved.configuration)
+    loaded = load(folder, saved.configuration)
     assert loaded.configuration == saved.configuration
+    assert loaded.steps == saved.steps
     assert repr(list(loaded.history.rows())) == repr(list(saved.history.rows()))  # repr: NaN too
     for kind in ("parameters", "velocity"):
-        before, after = getattr(saved, kind), getattr(loaded, kind)
+        before, after = saved.state[kind], loaded.state[kind]
         assert before.keys() == after.keys()
         for name, value in after.items():
             np.testing.assert_array_equal(value, before[name])
@@ -56,15 +63,15 @@ def test_a_checkpoint_comes_back_exactly(folder, dtype, epochs):
 def test_what_is_not_finite_is_not_saved(folder, kind, value):
     folder.save_checkpoint(some_checkpoint(2))
     broken = some_checkpoint(7)
-    getattr(broken, kind)["layers.1.bias"][1] = value
+    broken.state[kind]["layers.1.bias"][1] = value
     with pytest.raises(DivergenceError, match=r"layers\.1\.bias became infinite in epoch 7: the learning rate"):
         folder.save_checkpoint(broken)
-    assert len(folder.load_checkpoint(CONFIGURATION).history) == 2
+    assert len(load(folder).history) == 2
 
 
 def test_resuming_needs_a_checkpoint(tmp_path):
     with pytest.raises(ValueError, match=r"--resume: nothing to resume, .*checkpoint\.safetensors does not exist"):
-        RunFolder(tmp_path / "nothing").load_checkpoint(CONFIGURATION)
+        load(RunFolder(tmp_path / "nothing"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -80,14 +87,14 @@ def test_resuming_needs_a_checkpoint(tmp_path):
 def test_another_configuration_is_refused(folder, changes, words):
     folder.save_checkpoint(some_checkpoint())
     with pytest.raises(ValueError, match=re.escape(words)):
-        folder.load_checkpoint(CONFIGURATION | changes)
+        load(folder, CONFIGURATION | changes)
 
 
 def test_a_setting_that_this_version_does_not_know_is_refused(folder):
     checkpoint = some_checkpoint()
     folder.save_checkpoint(Checkpoint(**vars(checkpoint) | {"configuration": CONFIGURATION | {"weight_decay": 0.1}}))
     with pytest.raises(ValueError, match=r"weight_decay = 0\.1, but this one has None"):
-        folder.load_checkpoint(CONFIGURATION)
+        load(folder)
 
 
 def rewritten(folder, change):
@@ -116,6 +123,8 @@ HOSTILE = {
     "a weight is missing": removal(WEIGHT),
     "a velocity is missing": removal("velocity/layers.1.bias"),
     "history is missing": removal("history"),
+    "steps are missing": removal("steps"),
+    "steps are a row": replacement("steps", np.zeros(1, np.int64)),
     "one array too many": replacement("parameters/layers.2.weight", np.zeros((3, 3), np.float32)),
     "a name without a kind": replacement("weight", np.zeros(3, np.float32)),
     "a kind that does not exist": replacement("momentum/layers.0.bias", np.zeros(4, np.float32)),
@@ -141,13 +150,13 @@ HOSTILE = {
 def test_a_checkpoint_with_odd_content_is_refused_though_its_checksum_is_right(folder, change):
     rewritten(folder, change)
     with pytest.raises(ValueError, match=r"\A--resume: .*\Z") as raised:  # one line: . is no line break
-        folder.load_checkpoint(CONFIGURATION)
+        load(folder)
     assert str(folder.path) in str(raised.value)
 
 
 def test_the_same_checkpoint_rewritten_without_a_change_is_accepted(folder):
     rewritten(folder, lambda _: None)
-    assert len(folder.load_checkpoint(CONFIGURATION).history) == 2
+    assert len(load(folder).history) == 2
 
 
 # the fixture is only a path, so that every example may use the same one
@@ -161,35 +170,35 @@ def test_a_checkpoint_with_changed_bytes_is_refused_or_the_same(folder, data):
     removed = data.draw(st.sampled_from([1, 1, 1, 0, 20, len(content)]))
     folder.checkpoint_path.write_bytes(content[:start] + data.draw(st.binary(max_size=3)) + content[start + removed :])
     try:
-        loaded = folder.load_checkpoint(CONFIGURATION)
+        loaded = load(folder)
     except ValueError as error:
         assert str(folder.path) in str(error)
         assert "\n" not in str(error)
     else:
         np.testing.assert_array_equal(list(loaded.history.rows()), list(saved.history.rows()))
-        for name, value in saved.parameters.items():
-            np.testing.assert_array_equal(loaded.parameters[name], value)
-            np.testing.assert_array_equal(loaded.velocity[name], saved.velocity[name])
+        for kind, values in saved.state.items():
+            for name, value in values.items():
+                np.testing.assert_array_equal(loaded.state[kind][name], value)
 
 
 def test_weights_of_another_network_beside_the_checkpoint_are_refused(folder):
     folder.save_checkpoint(some_checkpoint())
     save_weights(folder.weights_path, MLP.xavier([5, 6, 3]).parameters)
     with pytest.raises(ValueError, match=r"weights\.safetensors is of another network, \[5, 6, 3\]; remove it"):
-        folder.load_checkpoint(CONFIGURATION)
+        load(folder)
 
 
 def test_damaged_weights_beside_the_checkpoint_are_refused(folder):
     folder.save_checkpoint(some_checkpoint())
     folder.weights_path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=r"weights\.safetensors: not a safetensors file .*; remove it"):
-        folder.load_checkpoint(CONFIGURATION)
+        load(folder)
 
 
 def test_results_of_an_earlier_run_do_not_stop_a_run_that_was_killed_before_its_first_epoch(folder):
     save_weights(folder.weights_path, MLP.xavier([5, 6, 3]).parameters)
     folder.save_checkpoint(some_checkpoint(epochs=0))
-    assert len(folder.load_checkpoint(CONFIGURATION).history) == 0
+    assert len(load(folder).history) == 0
 
 
 def test_opening_makes_the_folder_and_removes_what_a_killed_run_left_half_written(tmp_path):
@@ -245,7 +254,7 @@ def test_a_reader_sees_whole_checkpoints_while_they_are_replaced(folder):
 
     def read():
         while not stop.is_set():
-            seen.append(len(folder.load_checkpoint(CONFIGURATION).history))
+            seen.append(len(load(folder).history))
 
     reader = threading.Thread(target=read)
     reader.start()
