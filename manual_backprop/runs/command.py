@@ -15,17 +15,17 @@ from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
-from manual_backprop.runs.interruption import Interruption
-from manual_backprop.runs.progress import progress, say, table
-from manual_backprop.runs.folder import Checkpoint, RunFolder, State
 
+from manual_backprop.arrays import Array
 from manual_backprop.data.datasets import Dataset, Split, load_dataset
 from manual_backprop.history import DivergenceError, History, Metrics
-from manual_backprop.arrays import Array
 from manual_backprop.layers import softmax
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.optimizers import Momentum
+from manual_backprop.runs.folder import Checkpoint, RunFolder, State
+from manual_backprop.runs.interruption import Interruption
 from manual_backprop.runs.pictures import draw_curves, draw_hidden_units, draw_mistakes
+from manual_backprop.runs.progress import progress, say, table
 from manual_backprop.storage.weights import save_weights
 
 CHECKPOINT_SECONDS = 5.0

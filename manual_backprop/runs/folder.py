@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from manual_backprop.storage.files import replacing
-from manual_backprop.history import DivergenceError, History, Metrics
 from manual_backprop.arrays import Array
+from manual_backprop.history import DivergenceError, History, Metrics
 from manual_backprop.networks.mlp import MLP
+from manual_backprop.storage.files import replacing
 from manual_backprop.storage.weights import load_arrays, load_weights, save_arrays
 
 RESULTS = ("history.csv", "curves.png", "hidden_units.png", "mistakes.png", "weights.safetensors", "summary.json")

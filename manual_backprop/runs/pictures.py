@@ -7,11 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from manual_backprop.arrays import Array, to_rows
 from manual_backprop.data.datasets import Dataset, Split
-from manual_backprop.storage.files import replacing
 from manual_backprop.history import History
-from manual_backprop.arrays import Array
-from manual_backprop.arrays import to_rows
+from manual_backprop.storage.files import replacing
 
 
 def draw_curves(path: Path, history: History) -> None:

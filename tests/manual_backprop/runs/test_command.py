@@ -6,8 +6,6 @@ import subprocess
 import sys
 
 import numpy as np
-from manual_backprop.runs import command as training_command
-from manual_backprop.runs.folder import RESULTS as RUN_RESULTS
 import pytest
 from training_runs import (
     ENVIRONMENT,
@@ -18,12 +16,13 @@ from training_runs import (
     outcome,
     run,
     run_process,
-    script_module,
     wait_for,
     write_tiny,
 )
 
 from manual_backprop import MLP, load_dataset, train
+from manual_backprop.runs import command as training_command
+from manual_backprop.runs.folder import RESULTS as RUN_RESULTS
 from manual_backprop.storage.weights import load_arrays, load_weights, save_weights
 
 RESULTS = {*RUN_RESULTS, "checkpoint.safetensors", ".lock"}

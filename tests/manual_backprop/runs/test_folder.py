@@ -5,14 +5,14 @@ import sys
 import threading
 
 import numpy as np
-from manual_backprop.runs import folder as run_folder
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from training_runs import ENVIRONMENT, script_module
+from training_runs import ENVIRONMENT
 
 from manual_backprop import MLP
 from manual_backprop.history import DivergenceError, History, Metrics
+from manual_backprop.runs import folder as run_folder
 from manual_backprop.storage.weights import load_arrays, save_arrays, save_weights
 
 Checkpoint, RunFolder = run_folder.Checkpoint, run_folder.RunFolder
@@ -221,7 +221,9 @@ def test_only_results_are_removed(folder):
 def open_elsewhere(path):
     """Try to open a folder from another process; return what that says."""
     code = (
-        "import sys, pathlib\nfrom manual_backprop.runs.folder import RunFolder\nwith RunFolder(pathlib.Path(sys.argv[1])).opened(): print('open')"
+        "import sys, pathlib\n"
+        "from manual_backprop.runs.folder import RunFolder\n"
+        "with RunFolder(pathlib.Path(sys.argv[1])).opened(): print('open')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False, env=ENVIRONMENT

@@ -6,8 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from manual_backprop.runs import command as training_command
-from manual_backprop.runs.interruption import Interruption
 from training_runs import (
     ENVIRONMENT,
     assert_refused,
@@ -15,12 +13,13 @@ from training_runs import (
     history_rows,
     outcome,
     run,
-    script_module,
     wait_for,
     write_tiny,
 )
 
 from manual_backprop.optimizers import Momentum
+from manual_backprop.runs import command as training_command
+from manual_backprop.runs.interruption import Interruption
 
 SMALL = ("--hidden", 8, "--quiet")
 

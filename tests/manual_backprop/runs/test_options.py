@@ -1,9 +1,8 @@
 from pathlib import Path
 
 import pytest
-from manual_backprop.runs.options import make_parser
-from training_runs import script_module
 
+from manual_backprop.runs.options import make_parser
 
 HUGE = "9" * 400
 

@@ -4,9 +4,9 @@ import subprocess
 import termios
 
 import pytest
-from manual_backprop.runs import progress
-from training_runs import ENVIRONMENT, command, history_rows, script_module, write_tiny
+from training_runs import ENVIRONMENT, command, history_rows, write_tiny
 
+from manual_backprop.runs import progress
 
 
 @pytest.fixture
