@@ -18,8 +18,8 @@ def gradient_report(manual: NDArray[Any], case: Case, code: str, message: str) -
         return GradientReport(case.name, code, message, manual, case.reference, error=error)
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(case.excess)), manual.shape))
     worst = Entry(index, float(case.manual[index]), float(case.reference[index]), float(case.allowed[index]))
-    wrong = int(np.count_nonzero(case.wrong))
-    return GradientReport(case.name, code, message, manual, case.reference, wrong, worst, float(case.excess[index]))
+    wrong, error = int(np.count_nonzero(case.wrong)), float(case.excess[index])
+    return GradientReport(case.name, code, message, manual, case.reference, wrong, worst, error, case.wrong)
 
 
 def note(gradients: Mapping[str, GradientReport], reference: Reference) -> str:

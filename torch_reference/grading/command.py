@@ -93,6 +93,9 @@ def make_parser(own: bool, program: str | None = None) -> argparse.ArgumentParse
         metavar="FILE",
         help="write the report as JSON; without FILE, in place of the table",
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write the report as a page, with pictures of wrong gradients"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw every wrong gradient beside the right one")
     return parser
 
@@ -118,6 +121,8 @@ def _run(options: argparse.Namespace, own: OwnChecks | None) -> int:
     if options.json and options.json != "-":
         _write("--json", Path(options.json), lambda part: part.write_text(text + "\n", encoding="utf-8"))
     print(text if options.json == "-" else result)
+    if options.html:
+        _write("--html", options.html, result.save)
     if options.plot and isinstance(result, Report):
         if result.ok:
             print(f"every gradient is right: {options.plot} is not drawn", file=sys.stderr)

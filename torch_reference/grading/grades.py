@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -105,6 +107,12 @@ class Grades:
             "total": len(self.grades),
             "files": {name: grade.to_dict() for name, grade in self.grades.items()},
         }
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write an HTML page with a line for each file and, below it, the verdicts on its gradients."""
+        from torch_reference.grading.page import grades_page  # loads matplotlib, which a table never needs
+
+        Path(path).write_text(grades_page(self), encoding="utf-8")
 
     def __str__(self) -> str:
         """Return a table with a line for each file."""

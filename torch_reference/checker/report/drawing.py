@@ -1,13 +1,19 @@
-"""The picture of a report: manual, reference and difference of each gradient as images side by side."""
+"""The panels of a report as images: all in one file, or each of them as PNG for a page."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from os import PathLike
 
-import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from torch_reference.checker.report.gradient import GradientReport
+from torch_reference.checker.report.panels import Panel, panels
+
+MAP = colormaps["RdBu_r"].with_extremes(bad="0.8")
+"""Grey where there is nothing to show: right entries, NaN, infinity."""
 
 
 def draw(gradients: Sequence[GradientReport], path: str | PathLike[str]) -> None:
@@ -21,36 +27,29 @@ def draw(gradients: Sequence[GradientReport], path: str | PathLike[str]) -> None
         Where to; the ending chooses the format.
     """
     figure = Figure(figsize=(11, 2.9 * len(gradients)), layout="constrained")
-    axes = figure.subplots(len(gradients), 3, squeeze=False)
-    for row, gradient in zip(axes, gradients, strict=True):
-        manual, reference = np.asarray(gradient.manual, dtype=np.float64), gradient.reference
-        panels = [("manual", manual), ("autograd", reference)]
-        if manual.shape == reference.shape:
-            with np.errstate(invalid="ignore"):
-                panels.append(("manual - autograd", manual - reference))
-        else:
-            row[2].axis("off")
-            row[2].text(
-                0.5, 0.5, f"{manual.shape} and {reference.shape}\ncannot be subtracted", ha="center", va="center"
-            )
-        for axis, (title, values) in zip(row, panels, strict=False):
-            limit = _largest(values) if title.startswith("manual -") else max(_largest(manual), _largest(reference))
-            image = axis.imshow(
-                _flat(values), cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest"
-            )
-            axis.set_title(f"{gradient.name}: {title} {values.shape}", fontsize=9)
-            figure.colorbar(image, ax=axis)
+    for row, gradient in zip(figure.subplots(len(gradients), 3, squeeze=False), gradients, strict=True):
+        shown = panels(gradient)
+        for axes, panel in zip(row, shown, strict=False):
+            _image(figure, axes, panel)
+            axes.set_title(f"{gradient.name}: {panel.title}" if panel is shown[0] else panel.title, fontsize=9)
+        if len(shown) < len(row):
+            row[-1].axis("off")
+            row[-1].text(0.5, 0.5, "the shapes differ:\nno difference can be drawn", ha="center", va="center")
         row[0].set_ylabel(gradient.code, fontsize=11, fontweight="bold")
     figure.savefig(path, dpi=120)
 
 
-def _flat(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return an array of any shape as a picture: the last axis runs to the right, all others down."""
-    width = values.shape[-1] if values.ndim else 1
-    picture = values.reshape(-1, width) if values.size else np.zeros((1, 1))
-    return np.asarray(np.ma.masked_invalid(picture).filled(np.nan))
+def png(panel: Panel) -> bytes:
+    """Draw one panel."""
+    figure = Figure(figsize=(3.6, 2.6), layout="constrained")
+    _image(figure, figure.subplots(), panel)
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
 
 
-def _largest(values: NDArray[np.float64]) -> float:
-    finite = np.abs(values[np.isfinite(values)])
-    return float(finite.max(initial=0.0)) or 1.0
+def _image(figure: Figure, axes: Axes, panel: Panel) -> None:
+    image = axes.imshow(panel.values, cmap=MAP, vmin=panel.low, vmax=panel.high, aspect="auto", interpolation="nearest")
+    for axis, count in zip((axes.yaxis, axes.xaxis), panel.values.shape, strict=True):
+        axis.set_major_locator(MaxNLocator(nbins=5, integer=True) if count > 1 else FixedLocator([0]))
+    figure.colorbar(image, ax=axes)

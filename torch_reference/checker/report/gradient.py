@@ -50,6 +50,8 @@ class GradientReport:
         The worst entry, where the shapes agree.
     error : float
         Largest difference in units of what rounding allows.
+    marked : array of bool or None
+        Which entries differ by more than rounding, where the shapes agree.
     """
 
     name: str
@@ -60,6 +62,7 @@ class GradientReport:
     wrong: int = 0
     worst: Entry | None = None
     error: float = 0.0
+    marked: NDArray[np.bool_] | None = None
 
     @property
     def ok(self) -> bool:

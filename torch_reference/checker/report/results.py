@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -53,8 +54,28 @@ class Report:
             lines += ["", *wrap(self.note, WIDTH)]
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the table with colours, the causes, and pictures of what is wrong."""
+        from torch_reference.checker.report.page import notebook  # loads matplotlib, which most checks never need
+
+        return notebook(self)
+
+    def save(self, path: str | PathLike[str], title: str = "Gradients checked against autograd") -> None:
+        """Write the report as one HTML page, which needs no other file and no network.
+
+        Parameters
+        ----------
+        path : path
+            The page.
+        title : str
+            Its heading.
+        """
+        from torch_reference.checker.report.page import fragment, page
+
+        Path(path).write_text(page(title, fragment(self)), encoding="utf-8")
+
     def plot(self, path: str | PathLike[str]) -> None:
-        """Draw manual, reference and difference side by side for each wrong gradient.
+        """Draw each wrong gradient: manual, autograd, and what the verdict is about (ratio, or difference).
 
         Parameters
         ----------
