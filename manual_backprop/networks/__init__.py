@@ -1,6 +1,8 @@
 """Networks: layers in order, forward and backward. Imports `layers`."""
 
 from manual_backprop.networks.cnn import CNN
+from manual_backprop.networks.gpt import GPT
+from manual_backprop.networks.gpt_shape import GPTShape
 from manual_backprop.networks.mlp import MLP
 
-__all__ = ["CNN", "MLP"]
+__all__ = ["CNN", "GPT", "MLP", "GPTShape"]
