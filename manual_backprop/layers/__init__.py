@@ -63,6 +63,7 @@ from manual_backprop.layers.pooling import (
     max_pool2d,
     max_pool2d_backward,
 )
+from manual_backprop.layers.recurrent import gru, gru_backward, lstm, lstm_backward
 from manual_backprop.layers.regularization import (
     dropout,
     dropout_backward,
@@ -95,6 +96,8 @@ __all__ = [
     "gelu_backward",
     "group_norm",
     "group_norm_backward",
+    "gru",
+    "gru_backward",
     "layer_norm",
     "layer_norm_backward",
     "leaky_relu",
@@ -103,6 +106,8 @@ __all__ = [
     "linear_backward",
     "log_softmax",
     "log_softmax_backward",
+    "lstm",
+    "lstm_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "mse_loss",

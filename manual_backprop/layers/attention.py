@@ -86,7 +86,7 @@ def _weights(query: Array, key: Array, causal: bool) -> Array:
     scores = query @ key[:, :, np.newaxis].swapaxes(-1, -2) / np.sqrt(query.dtype.type(query.shape[-1]))
     if causal:
         scores = np.where(np.tri(*scores.shape[-2:], dtype=np.bool_), scores, -np.inf)
-    return softmax(scores.reshape(-1, scores.shape[-1])).reshape(scores.shape)
+    return softmax(scores)
 
 
 def _group(x: Array, key: Array) -> Array:

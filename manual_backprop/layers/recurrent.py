@@ -54,7 +54,7 @@ def lstm_backward(
     bias_ih: Array,
     bias_hh: Array,
 ) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
-    """Walk the sequence backwards. h_t is read by the loss and by step t + 1, c_t by h_t and by step t + 1:
+    """Walk the sequence backwards: h_t is read by the loss and by step t + 1, c_t by h_t and by step t + 1.
 
         dL/dh_t = dL/doutput_t + dL/da_(t+1) W_hh
         dL/dc_t = dL/dh_t o_t (1 - tanh²(c_t)) + dL/dc_(t+1) f_(t+1)
@@ -78,11 +78,6 @@ def lstm_backward(
     Returns
     -------
     grad_x, grad_h0, grad_c0, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh
-
-    Raises
-    ------
-    ValueError
-        As `lstm`.
     """
     _check(4, x, weight_ih, weight_hh, bias_ih, bias_hh, h0=h0, c0=c0)
     gates, hidden, cells = _run_lstm(x, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh)
@@ -150,7 +145,7 @@ def gru_backward(
     bias_ih: Array,
     bias_hh: Array,
 ) -> tuple[Array, Array, Array, Array, Array, Array]:
-    """Walk the sequence backwards. h_t is read by the loss, by the product of step t + 1 and by its last line:
+    """Walk the sequence backwards: h_t is read by the loss, by the product of step t + 1 and by its last line.
 
         dL/dh_t = dL/doutput_t + dL/db_(t+1) W_hh + dL/dh_(t+1) z_(t+1)
 
@@ -174,11 +169,6 @@ def gru_backward(
     Returns
     -------
     grad_x, grad_h0, grad_weight_ih, grad_weight_hh, grad_bias_ih, grad_bias_hh
-
-    Raises
-    ------
-    ValueError
-        As `gru`.
     """
     _check(3, x, weight_ih, weight_hh, bias_ih, bias_hh, h0=h0)
     gates, products, hidden = _run_gru(x, h0, weight_ih, weight_hh, bias_ih, bias_hh)
@@ -206,9 +196,7 @@ def _run_lstm(
 ) -> tuple[Array, Array, Array]:
     """Return the gates (T, N, 4H), and h and c (T + 1, N, H) from the first state to the last."""
     gates = x @ weight_ih.T + bias_ih + bias_hh
-    hidden, cells = (
-        np.concatenate([state[np.newaxis], np.empty((len(x), *state.shape), state.dtype)]) for state in (h0, c0)
-    )
+    hidden, cells = _states(h0, len(x)), _states(c0, len(x))
     for t in range(len(x)):
         i, f, g, o = np.split(gates[t] + hidden[t] @ weight_hh.T, 4, axis=1)
         i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
@@ -223,7 +211,7 @@ def _run_gru(
 ) -> tuple[Array, Array, Array]:
     """Return the gates (T, N, 3H), b_n (T, N, H) and h (T + 1, N, H) from the first state to the last."""
     gates = x @ weight_ih.T + bias_ih
-    hidden = np.concatenate([h0[np.newaxis], np.empty((len(x), *h0.shape), h0.dtype)])
+    hidden = _states(h0, len(x))
     products = np.empty_like(hidden[1:])
     for t in range(len(x)):
         a_r, a_z, a_n = np.split(gates[t], 3, axis=1)
@@ -236,24 +224,25 @@ def _run_gru(
     return gates, products, hidden
 
 
+def _states(first: Array, length: int) -> Array:
+    """Return room for a state and its `length` successors, (T + 1, N, H)."""
+    return np.concatenate([first[np.newaxis], np.zeros((length, *first.shape), first.dtype)])
+
+
 def _sum_of_products(grad: Array, x: Array) -> Array:
     """Return sum_t grad_tᵀ x_t, (A, B), of (T, N, A) and (T, N, B)."""
     return np.tensordot(grad, x, axes=((0, 1), (0, 1)))
 
 
-def _check(
-    gates: int, x: Array, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array, **states: Array
-) -> None:
+def _check(gates: int, x: Array, *weights: Array, **states: Array) -> None:
+    weight_hh = weights[1]
     if x.ndim != 3 or weight_hh.ndim != 2:
         raise ValueError(f"expected x (T, N, F) and weight_hh ({gates}H, H), got {x.shape} and {weight_hh.shape}")
     _, count, features = x.shape
     units = weight_hh.shape[1]
-    expected = {
-        "weight_ih": (weight_ih, (gates * units, features)),
-        "weight_hh": (weight_hh, (gates * units, units)),
-        "bias_ih": (bias_ih, (gates * units,)),
-        "bias_hh": (bias_hh, (gates * units,)),
-    } | {name: (state, (count, units)) for name, state in states.items()}
-    for name, (array, shape) in expected.items():
+    together = gates * units
+    shapes = ((together, features), (together, units), (together,), (together,), *[(count, units)] * len(states))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", *states)
+    for name, array, shape in zip(names, (*weights, *states.values()), shapes, strict=True):
         if array.shape != shape:
             raise ValueError(f"{name}: expected {shape} with x {x.shape} and {units} units, got {array.shape}")

@@ -133,7 +133,7 @@ class GPT:
         gradients: dict[str, Array] = {}
         table = self.parameters["token_embedding.weight"]
         grad_logits = cross_entropy_backward(logits, labels)
-        grad_normed = grad_logits @ table
+        grad_normed: Array = grad_logits @ table
         grad_table = grad_logits.T @ self._norm(last, "norm")
         grad_x = self._norm_backward(grad_normed, last, "norm", gradients)
         for i in reversed(range(self.shape.layers)):
@@ -149,20 +149,19 @@ class GPT:
         return float(loss), {name: gradients[name] for name in self.parameters}
 
     def _mlp_backward(self, grad_output: Array, block: _Block, name: str, gradients: dict[str, Array]) -> Array:
-        down = self.parameters[f"{name}.down.weight"]
+        up, down = (self.parameters[f"{name}.{layer}.weight"] for layer in ("up", "down"))
         hidden = self._hidden(block.up, block.gate)
         grad_hidden, gradients[f"{name}.down.weight"], _ = linear_backward(grad_output, hidden, down)
-        grad_normed = np.zeros_like(block.middle_normed)
         if block.gate is None:
             grad_up = gelu_backward(grad_hidden, block.up, "tanh")
-        else:
-            grad_up = grad_hidden * silu(block.gate)
-            grad_gate = silu_backward(grad_hidden * block.up, block.gate)
-            gate = self.parameters[f"{name}.gate.weight"]
-            grad_normed, gradients[f"{name}.gate.weight"], _ = linear_backward(grad_gate, block.middle_normed, gate)
-        up = self.parameters[f"{name}.up.weight"]
+            grad_normed, gradients[f"{name}.up.weight"], _ = linear_backward(grad_up, block.middle_normed, up)
+            return grad_normed
+        gate = self.parameters[f"{name}.gate.weight"]
+        grad_up = grad_hidden * silu(block.gate)
+        grad_gate = silu_backward(grad_hidden * block.up, block.gate)
         grad_from_up, gradients[f"{name}.up.weight"], _ = linear_backward(grad_up, block.middle_normed, up)
-        return grad_normed + grad_from_up
+        grad_from_gate, gradients[f"{name}.gate.weight"], _ = linear_backward(grad_gate, block.middle_normed, gate)
+        return grad_from_up + grad_from_gate
 
     def _attention_backward(self, grad_output: Array, block: _Block, name: str, gradients: dict[str, Array]) -> Array:
         output = self.parameters[f"{name}.output.weight"]

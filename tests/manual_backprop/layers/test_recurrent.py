@@ -79,7 +79,7 @@ class TestLSTM:
         for array, tensor in zip(outputs, expected, strict=True):
             assert_close(array, tensor.numpy(), problem["dtype"])
 
-    def test_state_and_cell_are_new_arrays(self, rng):
+    def test_state_and_cell_are_new_arrays(self):
         inputs = draw(4, ("h0", "c0"), 0, np.float64, 3, 2, 2, 2, 1)
         outputs, h, c = lstm(*(inputs[name] for name in ("x", "h0", "c0", *WEIGHTS)))
         np.testing.assert_array_equal(h, outputs[-1])
