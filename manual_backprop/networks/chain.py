@@ -1,5 +1,6 @@
 """A network that is a list of layers: forward in order, backward in reverse order."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def backward(
 
 def flatten(x: Array) -> Array:
     """Return the numbers of each example as a row."""
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def flatten_backward(grad_output: Array, x: Array) -> Array:

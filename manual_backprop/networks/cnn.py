@@ -13,7 +13,6 @@ from manual_backprop.layers import (
     batch_norm_inference,
     conv2d,
     conv2d_backward,
-    cross_entropy,
     cross_entropy_backward,
     dropout,
     dropout_backward,
@@ -25,12 +24,13 @@ from manual_backprop.layers import (
     relu_backward,
 )
 from manual_backprop.networks.chain import Layer, backward, flatten, flatten_backward, forward, output
+from manual_backprop.networks.network import Network
 
 NORMALIZED = 2
 """Which layer batch normalisation is: what goes into it has the statistics that prediction needs."""
 
 
-class CNN:
+class CNN(Network):
     """Convolution, relu, batch normalisation, pooling, a hidden layer with relu and dropout; its outputs are logits.
 
     The convolution is 3x3 with stride 1 and padding 1, the pooling takes the maximum of 2x2 pixels.
@@ -57,6 +57,8 @@ class CNN:
     ValueError
         If a parameter or buffer is missing, or shapes do not fit together.
     """
+
+    prediction_rows = 64  # one row is 32 feature maps
 
     def __init__(self, state: Mapping[str, Array], dropout: float = 0.0) -> None:
         self.parameters = {name: value for name, value in state.items() if ".running_" not in name}
@@ -113,6 +115,11 @@ class CNN:
         }
         return cls(parameters, dropout=dropout)
 
+    @staticmethod
+    def is_linear(name: str) -> bool:
+        """Return whether this parameter is the weight of a fully connected layer."""
+        return name in ("hidden.weight", "output.weight")
+
     @property
     def dtype(self) -> np.dtype[np.floating]:
         """The precision of the weights, in which the network computes."""
@@ -138,35 +145,18 @@ class CNN:
         layers[NORMALIZED] = Layer(self._normalize_by_running, batch_norm_backward, "normalization")
         return output(layers, self.parameters, self._images(x))
 
-    def backprop(
+    def logits_and_gradients(
         self, x: ArrayLike, targets: Targets, keep: NDArray[np.bool_] | None = None
-    ) -> tuple[float, dict[str, Array]]:
-        """Return the mean loss over the batch and its gradient for every parameter, and move the running statistics.
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the logits and the gradients, which depend on arguments and parameters alone; move the statistics.
 
-        Loss and gradients depend on arguments and parameters alone: PyTorch's ``train()``.
-
-        Parameters
-        ----------
-        x : (N, F), as in ``__call__``
-        targets : integer labels (N,) or rows of probabilities (N, K)
-        keep : bool (N, H), which hidden units are kept, as ``draw_keep`` draws it; None for all, undivided
-
-        Returns
-        -------
-        loss : float
-        gradients : dict with the keys and shapes of ``parameters``
-
-        Raises
-        ------
-        ValueError
-            If an argument has a shape or a label that the network cannot take.
+        This is what PyTorch does in its ``train()`` mode.
         """
         layers = self._layers(keep)
         values = forward(layers, self.parameters, self._images(x))
-        loss = cross_entropy(values[-1], targets)
         gradients = backward(layers, self.parameters, values, cross_entropy_backward(values[-1], targets))
         self._move_running_statistics(values[NORMALIZED])
-        return float(loss), gradients
+        return values[-1], gradients
 
     def draw_keep(self, count: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
         """Draw which hidden units of ``count`` examples are kept; None without dropout.
@@ -210,7 +200,8 @@ class CNN:
         if rows.ndim != 2 or filters * (_side(rows.shape[1]) // 2) ** 2 != flat:
             side = 2 * math.isqrt(flat // filters)
             raise ValueError(f"x: expected images by rows, (N, {side * side}), got {rows.shape}")
-        return rows.reshape(len(rows), 1, _side(rows.shape[1]), -1)
+        side = _side(rows.shape[1])
+        return rows.reshape(len(rows), 1, side, side)
 
 
 def _side(features: int) -> int:

@@ -4,21 +4,30 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from manual_backprop.arrays import Array, Targets, to_rows
 from manual_backprop.layers import (
-    cross_entropy,
     cross_entropy_backward,
+    dropout,
+    dropout_backward,
     linear,
     linear_backward,
     relu,
     relu_backward,
 )
 from manual_backprop.networks.chain import Layer, backward, forward, output
+from manual_backprop.networks.network import Network
+
+PREFIX = "layers"
 
 
-class MLP:
+def names(i: int) -> tuple[str, str]:
+    """Return the names of the weight and the bias of layer ``i``."""
+    return f"{PREFIX}.{i}.weight", f"{PREFIX}.{i}.bias"
+
+
+class MLP(Network):
     """A multilayer perceptron: ``linear -> relu -> ... -> linear``; its outputs are logits.
 
     Parameters
@@ -26,6 +35,7 @@ class MLP:
     parameters : mapping
         ``layers.0.weight`` (in, out), ``layers.0.bias`` (out,), ``layers.1.weight``, ...; kept, not copied, so that an
         optimizer that holds the same arrays can train them in place.
+    dropout : the probability of a hidden unit to be dropped, where ``backprop`` is given units to keep
 
     Raises
     ------
@@ -33,22 +43,23 @@ class MLP:
         If a layer lacks its weight or bias, or shapes do not fit together.
     """
 
-    def __init__(self, parameters: Mapping[str, Array]) -> None:
-        self.parameters = dict(parameters)
+    def __init__(self, parameters: Mapping[str, Array], dropout: float = 0.0) -> None:
+        self.dropout = dropout
+        self.parameters, self.buffers = dict(parameters), {}
         self.depth = len(self.parameters) // 2
-        expected = [f"layers.{i}.{kind}" for i in range(self.depth) for kind in ("weight", "bias")]
+        expected = [name for i in range(self.depth) for name in names(i)]
         if not expected or sorted(expected) != sorted(self.parameters):
             raise ValueError(f"parameters: expected layers.0.weight, layers.0.bias, ..., got {', '.join(parameters)}")
         for i in range(self.depth):
-            weight, bias = self._layer(i)
+            weight, bias = self.layer(i)
             if weight.ndim != 2 or bias.shape != weight.shape[1:]:
                 raise ValueError(f"layers.{i}: weight {weight.shape} and bias {bias.shape} do not fit together")
-            if i > 0 and len(weight) != len(self._layer(i - 1)[1]):
-                units = len(self._layer(i - 1)[1])
+            if i > 0 and len(weight) != len(self.layer(i - 1)[1]):
+                units = len(self.layer(i - 1)[1])
                 raise ValueError(f"layers.{i}.weight: takes {len(weight)} inputs, but layer {i - 1} has {units}")
 
     @classmethod
-    def xavier(cls, sizes: Sequence[int], seed: int = 0, dtype: DTypeLike = np.float32) -> "MLP":
+    def xavier(cls, sizes: Sequence[int], seed: int = 0, dtype: DTypeLike = np.float32, dropout: float = 0.0) -> "MLP":
         """Draw weights from a Gaussian of mean 0 and variance 2 / (in + out); set biases to 0 (assignment 1.3).
 
         Parameters
@@ -69,20 +80,24 @@ class MLP:
         parameters: dict[str, Array] = {}
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             weight = rng.normal(0, np.sqrt(2 / (fan_in + fan_out)), (fan_in, fan_out))
-            parameters[f"layers.{i}.weight"] = weight.astype(dtype)
-            parameters[f"layers.{i}.bias"] = np.zeros(fan_out, dtype)
-        return cls(parameters)
+            parameters |= dict(zip(names(i), (weight.astype(dtype), np.zeros(fan_out, dtype)), strict=True))
+        return cls(parameters, dropout)
+
+    @staticmethod
+    def is_linear(name: str) -> bool:
+        """Return whether this parameter is a weight."""
+        return name.endswith(".weight")
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The units of each layer: (F, H, ..., K)."""
-        weights = [self._layer(i)[0] for i in range(self.depth)]
+        weights = [self.layer(i)[0] for i in range(self.depth)]
         return (len(weights[0]), *(weight.shape[1] for weight in weights))
 
     @property
     def dtype(self) -> np.dtype[np.floating]:
         """The precision of the weights, in which the network computes."""
-        return self.parameters["layers.0.weight"].dtype
+        return self.layer(0)[0].dtype
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return the logits.
@@ -100,43 +115,39 @@ class MLP:
         ValueError
             If ``x`` has another shape.
         """
-        return output(self._layers(), self.parameters, self._rows(x))
+        return output(self._layers(None), self.parameters, self._rows(x))
 
-    def backprop(self, x: ArrayLike, targets: Targets) -> tuple[float, dict[str, Array]]:
-        """Return the mean loss over the batch and its gradient for every parameter (assignment 1.2, ``backprop``).
+    def logits_and_gradients(
+        self, x: ArrayLike, targets: Targets, keep: NDArray[np.bool_] | None = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """Return the logits, and the gradient of the mean loss for every parameter.
 
         The forward pass keeps what went into each layer. The backward pass visits the layers in reverse and hands each
         one the gradient of its output. docs/derivation.md derives every line.
-
-        Parameters
-        ----------
-        x : (N, F), as in ``__call__``
-        targets : integer labels (N,) or rows of probabilities (N, K)
-
-        Returns
-        -------
-        loss : float
-        gradients : dict with the keys and shapes of ``parameters``
-
-        Raises
-        ------
-        ValueError
-            If ``x`` or ``targets`` has a shape or a label that the network cannot take.
         """
-        layers = self._layers()
+        layers = self._layers(keep)
         values = forward(layers, self.parameters, self._rows(x))
-        loss = cross_entropy(values[-1], targets)
-        gradients = backward(layers, self.parameters, values, cross_entropy_backward(values[-1], targets))
-        return float(loss), gradients
+        return values[-1], backward(layers, self.parameters, values, cross_entropy_backward(values[-1], targets))
 
-    def _layers(self) -> list[Layer]:
-        layers = [Layer(linear, linear_backward, "layers.0")]
+    def draw_keep(self, count: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
+        """Draw which hidden units of ``count`` examples are kept, those of all hidden layers side by side."""
+        return None if self.dropout == 0 else rng.random((count, sum(self.sizes[1:-1]))) >= self.dropout
+
+    def _layers(self, keep: NDArray[np.bool_] | None) -> list[Layer]:
+        layers = [Layer(linear, linear_backward, f"{PREFIX}.0")]
+        units = np.cumsum(self.sizes)
         for i in range(1, self.depth):
-            layers += [Layer(relu, relu_backward), Layer(linear, linear_backward, f"layers.{i}")]
+            layers.append(Layer(relu, relu_backward))
+            if keep is not None:
+                kept = keep[:, units[i - 1] - units[0] : units[i] - units[0]]
+                layers.append(Layer(dropout, dropout_backward, "", {"keep": kept, "p": self.dropout}))
+            layers.append(Layer(linear, linear_backward, f"{PREFIX}.{i}"))
         return layers
 
-    def _layer(self, i: int) -> tuple[Array, Array]:
-        return self.parameters[f"layers.{i}.weight"], self.parameters[f"layers.{i}.bias"]
+    def layer(self, i: int) -> tuple[Array, Array]:
+        """Return weight and bias of a layer."""
+        weight, bias = names(i)
+        return self.parameters[weight], self.parameters[bias]
 
     def _rows(self, x: ArrayLike) -> Array:
         rows = to_rows(x, self.dtype)

@@ -26,7 +26,6 @@ from manual_backprop.runs.folder import Checkpoint, RunFolder, State
 from manual_backprop.runs.interruption import Interruption
 from manual_backprop.runs.pictures import draw_curves, draw_hidden_units, draw_mistakes
 from manual_backprop.runs.progress import progress, say, table
-from manual_backprop.storage.weights import save_weights
 
 CHECKPOINT_SECONDS = 5.0
 """Where epochs are shorter than this, several share a checkpoint: writing one takes some hundredths of a second."""
@@ -175,7 +174,7 @@ def _measure(trainer: Trainer, dataset: Dataset, history: History) -> dict[str, 
 def _write_results(
     folder: RunFolder, parameters: Mapping[str, Array], initial: MLP, history: History, dataset: Dataset
 ) -> None:
-    save_weights(folder.weights_path, parameters)
+    MLP(parameters).save(folder.weights_path)
     draw_curves(folder.path / "curves.png", history)
     weight, initial_weight = parameters["layers.0.weight"], initial.parameters["layers.0.weight"]
     draw_hidden_units(folder.path / "hidden_units.png", weight, initial_weight, dataset.image_shape)

@@ -14,7 +14,7 @@ from manual_backprop.arrays import Array
 from manual_backprop.history import DivergenceError, History, Metrics
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.storage.files import replacing
-from manual_backprop.storage.weights import load_arrays, load_weights, save_arrays
+from manual_backprop.storage.weights import load_arrays, save_arrays
 
 RESULTS = ("history.csv", "curves.png", "hidden_units.png", "mistakes.png", "weights.safetensors", "summary.json")
 
@@ -132,7 +132,7 @@ class RunFolder:
 
     def _check_weights(self, expected: list[int]) -> None:
         try:
-            sizes = list(MLP(load_weights(self.weights_path)).sizes)
+            sizes = list(MLP.load(self.weights_path).sizes)
         except ValueError as error:
             raise ValueError(f"--resume: {error}; remove it to go on") from error
         if sizes != expected:

@@ -5,7 +5,7 @@ A checksum travels in the file's metadata, so that a changed byte is noticed eve
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,45 +13,37 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from manual_backprop.arrays import Array
-from manual_backprop.networks.mlp import MLP
 from manual_backprop.storage.files import replacing
 
 
-def save_weights(path: Path, parameters: Mapping[str, Array]) -> None:
-    """Write parameters in PyTorch's orientation, weights as (out, in).
+def save_weights(path: Path, parameters: Mapping[str, Array], is_linear: Callable[[str], bool]) -> None:
+    """Write parameters in PyTorch's orientation: those that `is_linear` names are (in, out) here, (out, in) there.
 
     Raises
     ------
     OSError
         If the file cannot be written; an earlier one is kept.
     """
-    save_arrays(path, {name: value.T for name, value in parameters.items()})
+    save_arrays(path, {name: value.T if is_linear(name) else value for name, value in parameters.items()})
 
 
-def load_weights(path: Path) -> dict[str, Array]:
-    """Read what ``save_weights`` wrote: parameters for ``MLP``, weights as (in, out).
+def load_weights(path: Path, is_linear: Callable[[str], bool]) -> dict[str, Array]:
+    """Read what `save_weights` wrote, each in the orientation that it had.
 
     Raises
     ------
     OSError
         If there is no such file.
     ValueError
-        If it is damaged, or holds anything but the parameters of a network in finite float32 or float64 numbers.
+        If it is damaged, or holds anything but finite numbers, all of them float32 or all of them float64.
     """
     arrays, _ = load_arrays(path)
     for name, value in arrays.items():
         if value.dtype not in (np.float32, np.float64) or not np.isfinite(value).all():
             raise ValueError(f"{path}: {name} holds {value.dtype} numbers, or numbers that are not finite")
-        if value.ndim != (2 if name.endswith(".weight") else 1):
-            raise ValueError(f"{path}: {name} has shape {value.shape}; weights have two axes, biases one")
     if len({value.dtype for value in arrays.values()}) > 1:
         raise ValueError(f"{path}: mixes float32 and float64; expected one of them")
-    parameters = {name: np.ascontiguousarray(value.T) for name, value in arrays.items()}
-    try:
-        MLP(parameters)
-    except ValueError as error:
-        raise ValueError(f"{path}: not the parameters of a network: {error}") from error
-    return parameters
+    return {name: np.asarray(value.T if is_linear(name) else value, order="C") for name, value in arrays.items()}
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> None:

@@ -26,7 +26,6 @@ from hostile_weights import mutations
 
 from manual_backprop import MLP
 from manual_backprop.storage.files import replacing
-from manual_backprop.storage.weights import load_weights, save_weights
 
 EPOCHS = 100
 ENDS_PER_RUN = 3
@@ -124,12 +123,13 @@ class Drills:
     def change_files(self, times: int) -> None:
         """Read changed weights files: each must be refused in one line or hold the very same weights."""
         path = self.folder / "weights.safetensors"
-        right = MLP.xavier([7, 5, 3], seed=1).parameters
-        save_weights(path, right)
+        network = MLP.xavier([7, 5, 3], seed=1)
+        network.save(path)
+        right = network.parameters
         for number, content in enumerate(islice(mutations(path.read_bytes(), self.rng), times)):
             path.write_bytes(content)
             try:
-                loaded = load_weights(path)
+                loaded = MLP.load(path).parameters
             except ValueError as error:
                 self.counts["hostile files refused"] += 1
                 if "\n" in str(error) or str(path) not in str(error):

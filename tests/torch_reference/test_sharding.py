@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from training_runs import ENVIRONMENT, SCRIPTS, history_rows, run, wait_for, write_tiny
 
-from manual_backprop.storage.weights import load_weights
+from manual_backprop import MLP
 
 torch = pytest.importorskip("torch")
 if not torch.distributed.is_available():
@@ -84,8 +84,8 @@ def test_any_number_of_processes_trains_the_same_network(data, tmp_path, run_tog
         out = tmp_path / str(number)
         run_together(number, *options, "--out", out)
         np.testing.assert_allclose(figures(out), figures(alone), rtol=0, atol=1e-9)
-        parameters = load_weights(out / "weights.safetensors")
-        for name, value in load_weights(alone / "weights.safetensors").items():
+        parameters = MLP.load(out / "weights.safetensors").parameters
+        for name, value in MLP.load(alone / "weights.safetensors").parameters.items():
             np.testing.assert_allclose(parameters[name], value, rtol=0, atol=1e-9)
     assert figures(alone)[-1, 1] < figures(alone)[0, 1]  # it did learn something
 

@@ -23,7 +23,7 @@ from training_runs import (
 from manual_backprop import MLP, load_dataset, train
 from manual_backprop.runs import command as training_command
 from manual_backprop.runs.folder import RESULTS as RUN_RESULTS
-from manual_backprop.storage.weights import load_arrays, load_weights, save_weights
+from manual_backprop.storage.weights import load_arrays
 
 RESULTS = {*RUN_RESULTS, "checkpoint.safetensors", ".lock"}
 SMALL = ("--hidden", 8, "--quiet")
@@ -88,7 +88,7 @@ def test_the_command_writes_what_it_promises(side, data, tmp_path):
     assert summary["metrics"].keys() == {f"{s}_{k}" for s in ("train", "valid", "test") for k in ("loss", "accuracy")}
     assert all(value > 0 for value in summary["throughput"].values())
 
-    weights = load_weights(out / "weights.safetensors")
+    weights = MLP.load(out / "weights.safetensors").parameters
     assert MLP(weights).sizes == (16, 8, 6, 10)
     saved = load_arrays(out / "checkpoint.safetensors")[0]
     for name, value in weights.items():
@@ -102,7 +102,7 @@ def test_the_command_does_what_train_does(data, tmp_path):
     history = train(mlp, load_dataset(data), epochs=4, batch_size=9, seed=2)
     figures = [tuple(float(text) for text in row[1:-1]) for row in history_rows(tmp_path / "out")]
     assert figures == [row[:-1] for row in history.rows()]  # exactly: nothing is rounded
-    for name, value in load_weights(tmp_path / "out" / "weights.safetensors").items():
+    for name, value in MLP.load(tmp_path / "out" / "weights.safetensors").parameters.items():
         np.testing.assert_array_equal(value, mlp.parameters[name])
 
 
@@ -132,7 +132,7 @@ def test_both_sides_end_in_the_same_figures(data, tmp_path, options):
     assert len(here) == len(there) == 40
     for row, other in zip(here, there, strict=True):
         np.testing.assert_allclose(np.array(row[:-1], float), np.array(other[:-1], float), rtol=0, atol=1e-9)
-    weights, others = (load_weights(tmp_path / name / "weights.safetensors") for name in ("numpy", "torch"))
+    weights, others = (MLP.load(tmp_path / name / "weights.safetensors").parameters for name in ("numpy", "torch"))
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         np.testing.assert_allclose(value, others[name], rtol=0, atol=1e-9 * np.abs(value).max())
@@ -148,7 +148,7 @@ def test_pytorch_loads_the_weights_of_either_side(side, data, tmp_path):
     module = ReferenceMLP([16, 8, 10])
     module.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     for name, value in module.to_manual().items():
-        np.testing.assert_array_equal(value, load_weights(tmp_path / "weights.safetensors")[name])
+        np.testing.assert_array_equal(value, MLP.load(tmp_path / "weights.safetensors").parameters[name])
 
 
 def test_one_seed_gives_one_outcome_and_another_seed_another(side, data, tmp_path):
@@ -305,7 +305,7 @@ def test_a_run_cannot_be_resumed_on_other_images(finished, tmp_path):
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"),
-        lambda path: save_weights(path, MLP.xavier([16, 9, 10]).parameters),
+        lambda path: MLP.xavier([16, 9, 10]).save(path),
         lambda path: path.unlink() or path.mkdir(),
         lambda path: path.unlink() or os.mkfifo(path),
     ],

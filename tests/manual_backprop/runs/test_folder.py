@@ -13,7 +13,7 @@ from training_runs import ENVIRONMENT
 from manual_backprop import MLP
 from manual_backprop.history import DivergenceError, History, Metrics
 from manual_backprop.runs import folder as run_folder
-from manual_backprop.storage.weights import load_arrays, save_arrays, save_weights
+from manual_backprop.storage.weights import load_arrays, save_arrays
 
 Checkpoint, RunFolder = run_folder.Checkpoint, run_folder.RunFolder
 
@@ -183,7 +183,7 @@ def test_a_checkpoint_with_changed_bytes_is_refused_or_the_same(folder, data):
 
 def test_weights_of_another_network_beside_the_checkpoint_are_refused(folder):
     folder.save_checkpoint(some_checkpoint())
-    save_weights(folder.weights_path, MLP.xavier([5, 6, 3]).parameters)
+    MLP.xavier([5, 6, 3]).save(folder.weights_path)
     with pytest.raises(ValueError, match=r"weights\.safetensors is of another network, \[5, 6, 3\]; remove it"):
         load(folder)
 
@@ -196,7 +196,7 @@ def test_damaged_weights_beside_the_checkpoint_are_refused(folder):
 
 
 def test_results_of_an_earlier_run_do_not_stop_a_run_that_was_killed_before_its_first_epoch(folder):
-    save_weights(folder.weights_path, MLP.xavier([5, 6, 3]).parameters)
+    MLP.xavier([5, 6, 3]).save(folder.weights_path)
     folder.save_checkpoint(some_checkpoint(epochs=0))
     assert len(load(folder).history) == 0
 

@@ -17,6 +17,7 @@ from training_runs import (
     write_tiny,
 )
 
+from manual_backprop import MLP
 from manual_backprop.optimizers import Momentum
 from manual_backprop.runs import command as training_command
 from manual_backprop.runs.interruption import Interruption
@@ -108,11 +109,14 @@ def test_two_ctrl_c_in_the_middle_of_an_update_keep_the_last_checkpoint(data, tm
     assert_resumes_as_if_unbroken("numpy", data, out, 9)
 
 
-@pytest.mark.parametrize(("moment", "times"), [("save_weights", 2), ("draw_curves", 1), ("draw_mistakes", 2)])
-def test_results_are_finished_or_can_be_made_again(data, tmp_path, monkeypatch, moment, times):
+@pytest.mark.parametrize(
+    ("owner", "moment", "times"),
+    [(MLP, "save", 2), (training_command, "draw_curves", 1), (training_command, "draw_mistakes", 2)],
+)
+def test_results_are_finished_or_can_be_made_again(data, tmp_path, monkeypatch, owner, moment, times):
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(training_command, moment, interrupting(getattr(training_command, moment), 1, times))
+        patch.setattr(owner, moment, interrupting(getattr(owner, moment), 1, times))
         assert run("numpy", "--data", data, *SMALL, "--epochs", 5, "--out", out) == (130, "", "")
     assert (out / "summary.json").exists() == (times == 1)
     assert not list(out.glob(".*.partial.*"))
