@@ -2,7 +2,8 @@
 
 from manual_backprop.networks.cnn import CNN
 from manual_backprop.networks.gpt import GPT
+from manual_backprop.networks.gpt_shape import GPTShape
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.networks.network import Network
 
-__all__ = ["CNN", "GPT", "MLP", "Network"]
+__all__ = ["CNN", "GPT", "MLP", "GPTShape", "Network"]
