@@ -1,6 +1,6 @@
 """Each function of a network with its hand-derived backward directly below it, one family a file.
 
-Notation, here and in docs/derivation.md: N examples, K classes, L the mean loss over the batch. `grad_output` is
+Notation, here and in docs/derivations/mlp.md: N examples, K classes, L the mean loss over the batch. `grad_output` is
 dL/d(output) of a function, in the output's shape; a backward turns it into dL/d(input), in the input's shape.
 Every function works in the dtype that it is given and changes none of its arguments. Imports `arrays` only.
 """

@@ -123,7 +123,7 @@ class MLP(Network):
         """Return the logits, and the gradient of the mean loss for every parameter.
 
         The forward pass keeps what went into each layer. The backward pass visits the layers in reverse and hands each
-        one the gradient of its output. docs/derivation.md derives every line.
+        one the gradient of its output. docs/derivations/mlp.md derives every line.
         """
         layers = self._layers(keep)
         values = forward(layers, self.parameters, self._rows(x))

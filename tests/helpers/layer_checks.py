@@ -18,10 +18,14 @@ def normal(seed, dtype, **shapes):
 
 
 def backward_of(name, grad_output, inputs, options):
-    """Call a layer's backward with those of the inputs that it takes; return a tuple of gradients."""
+    """Call a layer's backward with those of the inputs that it takes; return a tuple of gradients.
+
+    A loss has no upstream gradient: ``grad_output`` is None.
+    """
     function = getattr(layers, f"{name}_backward")
     taken = {key: value for key, value in inputs.items() if key in inspect.signature(function).parameters}
-    gradients = function(grad_output, **taken, **options)
+    upstream = () if grad_output is None else (grad_output,)
+    gradients = function(*upstream, **taken, **options)
     return gradients if isinstance(gradients, tuple) else (gradients,)
 
 

@@ -1,0 +1,119 @@
+"""What the pages of derivations claim, read from them: lines of the source, and what the check says of wrong ones.
+
+A block of Python that begins with `# FILE: FUNCTION` quotes lines of that function, in their order. A block of diff
+that begins with `# FUNCTION` replaces the lines with - by those with +. The next line of the page tells the verdict on
+each gradient that is wrong then: The check: `name` is `code`, ...
+"""
+
+import ast
+import importlib
+import inspect
+import re
+import sys
+import textwrap
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from layer_table import CASES
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "derivations").glob("*.md"))
+QUOTE = re.compile(r"^```python\n# (\S+): (\S+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+MISTAKE = re.compile(r"^```diff\n# (\w+)\n(.*?)^```\n+The check: ([^\n]*)", re.MULTILINE | re.DOTALL)
+VERDICT = re.compile(r"`(\w+)` is `([\w-]+)`")
+FAMILY = {"mismatch", "partial", "derivative", "path", "upstream"}
+"""Codes that say what is wrong with a formula, and differ in how much the check could find out."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong line of a layer, and the code for each gradient that is wrong with it."""
+
+    page: str
+    function: str
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
+    verdicts: dict[str, str]
+
+
+def quotes(page):
+    """Return the file, function and lines of each quotation of a page."""
+    found = QUOTE.findall(page.read_text(encoding="utf-8"))
+    return [(file, function, [line for line in text.splitlines() if line.strip()]) for file, function, text in found]
+
+
+def source_lines(file, function):
+    """Return the lines of a function, or a method, without indentation common to all."""
+    text = (ROOT / "manual_backprop" / file).read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return textwrap.dedent("    " + " " * node.col_offset + ast.get_source_segment(text, node)).splitlines()
+    raise AssertionError(f"{file} has no function {function}")
+
+
+def mistakes():
+    """Return every mistake of every page."""
+    found = []
+    for page in PAGES:
+        for function, lines, verdict in MISTAKE.findall(page.read_text(encoding="utf-8")):
+            sides = {sign: tuple(line[1:].strip() for line in lines.splitlines() if line[0] == sign) for sign in "-+"}
+            found.append(Mistake(page.stem, function, sides["-"], sides["+"], dict(VERDICT.findall(verdict))))
+    return found
+
+
+def broken(mistake):
+    """Return the backward function with the mistake in it, from a copy of its module."""
+    module = sys.modules[getattr(importlib.import_module("manual_backprop.layers"), layer_of(mistake)).__module__]
+    source = inspect.getsource(module)
+    body = next(
+        ast.get_source_segment(source, node)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.FunctionDef) and node.name == mistake.function
+    )
+    changed = body
+    for number, right in enumerate(mistake.right):
+        assert changed.count(right) == 1, f"{mistake.function} has no line {right!r}, or several"
+        changed = changed.replace(right, mistake.wrong[number] if number < len(mistake.wrong) else "pass")
+    copy = types.ModuleType(module.__name__)
+    exec(compile(source.replace(body, changed), module.__file__, "exec"), copy.__dict__)
+    return getattr(copy, f"{layer_of(mistake)}_backward")
+
+
+def layer_of(mistake):
+    """Return the layer on whose case a mistake is tried; a shared function is tried on batch normalisation."""
+    layer = mistake.function.removesuffix("_backward")
+    return layer if layer in CASES else {"normalize": "batch_norm"}[layer]
+
+
+def verdicts(mistake, seed=0):
+    """Return the report of the check on the mistake."""
+    from torch_reference import crosscheck
+
+    case = CASES[layer_of(mistake)]
+    backward = broken(mistake)
+    forward = getattr(importlib.import_module("manual_backprop.layers"), layer_of(mistake))
+    rng = np.random.default_rng(seed)
+    inputs = case.inputs(rng, np.float64)
+    taken = [name for name in inputs if name in inspect.signature(backward).parameters]
+    wanted = [name for name, value in inputs.items() if value.dtype.kind == "f" and name not in case.constants]
+    fixed = {name: inputs.pop(name) for name in case.constants}
+    if not case.is_loss:
+        shape = forward(**inputs, **fixed, **case.options).shape
+        inputs["grad_output"] = rng.normal(size=shape)
+
+    def manual(**given):
+        upstream = () if case.is_loss else (given["grad_output"],)
+        gradients = backward(*upstream, **{name: (given | fixed)[name] for name in taken}, **case.options)
+        return dict(zip(wanted, gradients if isinstance(gradients, tuple) else (gradients,), strict=True))
+
+    def reference(**given):
+        import torch
+
+        upstream = given.pop("grad_output", None)
+        constants = {name: torch.from_numpy(value) for name, value in fixed.items()}
+        output = case.reference(**given, **constants)
+        return output if upstream is None else (output * upstream).sum()
+
+    return crosscheck(manual, reference, inputs)
