@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from manual_backprop.data.examples import Examples
+from manual_backprop.data.own_arrays import own_examples
 from manual_backprop.data.reading import DataError, printable
 from manual_backprop.data.shuffled_rows import ShuffledRows
 from manual_backprop.data.sources import read_source
@@ -60,7 +62,7 @@ class Dataset:
     class_names
         The name of each class, by label.
     image_shape
-        Height and width of an image.
+        Height and width of an image; None where the features are no pixels.
     """
 
     train: Split
@@ -68,12 +70,42 @@ class Dataset:
     test: Split
     source: str
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, int] | None
 
     @property
     def features(self) -> int:
-        """Pixels of an image, F."""
-        return self.image_shape[0] * self.image_shape[1]
+        """Numbers that the network sees of an example, F: the pixels of an image."""
+        return int(self.train.images.shape[1])
+
+    @classmethod
+    def from_arrays(
+        cls, images: ArrayLike, labels: ArrayLike, valid: float = 0.2, test: float = 0.0, seed: int = 0
+    ) -> "Dataset":
+        """Shuffle arrays of your own and split them; they stay as they are.
+
+        Parameters
+        ----------
+        images
+            (N, F) or (N, height, width): uint8 from 0 to 255, which the network sees as 0 to 1, or any other numbers,
+            which it sees as they are. Rows of a square number of bytes are taken for images, other rows are not.
+        labels
+            Integers (N,): classes, counted from 0.
+        valid, test
+            Which part of the examples to validate and to test with.
+        seed
+            Of `np.random.RandomState`, which shuffles them.
+
+        Raises
+        ------
+        ValueError
+            If an array or a part is none of these, or nothing is left to train on.
+        """
+        if not (valid >= 0 and test >= 0 and valid + test < 1):
+            raise ValueError(f"valid {valid}, test {test}: expected parts of 1, with something left to train on")
+        examples = own_examples(images, labels)
+        count = len(examples.labels)
+        sizes = round(count * valid), round(count * test)
+        return _split(examples, (count - sum(sizes), *sizes), seed, in_place=False)
 
     @property
     def classes(self) -> int:
@@ -116,17 +148,10 @@ def load_dataset(
     try:
         examples = read_source(source)
         sizes = split_sizes(len(examples.labels), split)
-        order = np.arange(len(examples.labels))
-        np.random.RandomState(seed).shuffle(order)
-        stops = np.cumsum(sizes)
-        train, valid, test = (
-            Split(_take(examples.images, order[stop - size : stop]), examples.labels[order[stop - size : stop]])
-            for size, stop in zip(sizes, stops, strict=True)
-        )
+        return _split(examples, sizes, seed, in_place=True)
     except MemoryError as error:
         uncompressed = "less, or uncompressed IDX or npz files, which are memory-mapped"
         raise DataError(printable(source), "more than fits in memory", uncompressed) from error
-    return Dataset(train, valid, test, examples.source, examples.class_names, examples.image_shape)
 
 
 def split_sizes(count: int, split: Sequence[int] | None = None) -> tuple[int, int, int]:
@@ -149,8 +174,34 @@ def split_sizes(count: int, split: Sequence[int] | None = None) -> tuple[int, in
     return train, valid, test
 
 
-def _take(images: NDArray[Any], order: NDArray[np.int64]) -> Images:
-    """Return the rows `images[order]`: copied into memory, but only referred to where `images` is memory-mapped."""
+def _split(examples: Examples, sizes: tuple[int, int, int], seed: int, in_place: bool) -> Dataset:
+    if sizes[0] < 1:
+        raise ValueError(f"{len(examples.labels)} examples: none is left to train on")
+    order = np.arange(len(examples.labels))
+    np.random.RandomState(seed).shuffle(order)
+    images = shuffled(examples.images, order) if in_place else examples.images[order]
+    labels = examples.labels[order]
+    parts = [slice(stop - size, stop) for size, stop in zip(sizes, np.cumsum(sizes), strict=True)]
+    train, valid, test = (Split(_part(images, part), labels[part]) for part in parts)
+    return Dataset(train, valid, test, examples.source, examples.class_names, examples.image_shape)
+
+
+def shuffled(images: NDArray[Any], order: NDArray[np.int64], memory: int = 2**25) -> Images:
+    """Return the rows ``images[order]``: in the array's own memory, some columns at a time, since it may be large.
+
+    A memory-mapped file is only referred to.
+
+    Parameters
+    ----------
+    memory : the bytes beside ``images`` that this may take
+    """
     if isinstance(images, np.memmap):
         return ShuffledRows(images.view(np.ndarray), order)
-    return images[order]
+    columns = max(1, memory // (len(images) * images.itemsize))
+    for start in range(0, images.shape[1], columns):
+        images[:, start : start + columns] = images[order, start : start + columns]
+    return images
+
+
+def _part(images: Images, part: slice) -> Images:
+    return ShuffledRows(images.stored, images.order[part]) if isinstance(images, ShuffledRows) else images[part]

@@ -31,14 +31,14 @@ class Examples:
     class_names
         K names.
     image_shape
-        Height and width; their product is F.
+        Height and width; their product is F. None where the features are no pixels.
     """
 
     images: NDArray[Any]
     labels: NDArray[np.int64]
     source: str
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int]
+    image_shape: tuple[int, int] | None
 
 
 def image_rows(path: object, images: NDArray[Any]) -> tuple[NDArray[Any], tuple[int, int]]:

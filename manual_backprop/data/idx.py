@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from manual_backprop.data import reading
 from manual_backprop.data.examples import Examples, class_labels, image_rows
-from manual_backprop.data.reading import DataError, map_array, parsing, printable, unpacked_limit
+from manual_backprop.data.reading import DataError, map_array, parsing, printable, read_values, unpacked_limit
 
 IMAGES = "-images-idx3-ubyte"
 LABELS = "-labels-idx1-ubyte"
@@ -82,8 +82,8 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
             if count != limit:
                 raise DataError(path, claim, f"{limit:,}, as many as follow")
             return map_array(path, np.uint8, len(header), shape)
-        values = file.read(count)
+        values = read_values(file, np.uint8, count)
         surplus = file.read(1)
         if len(values) != count or surplus:
             raise DataError(path, claim, f"as many as follow ({'more' if surplus else f'{len(values):,}'})")
-        return np.frombuffer(values, np.uint8).reshape(shape)
+        return values.reshape(shape)

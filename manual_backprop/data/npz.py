@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from manual_backprop.data import reading
 from manual_backprop.data.examples import Examples, class_labels, image_rows
-from manual_backprop.data.reading import DataError, map_array, parsing, printable, unpacked_limit
+from manual_backprop.data.reading import DataError, map_array, parsing, printable, read_values, unpacked_limit
 
 COURSE_FILE = "fdc9e7bf81905ef2a3c94a7ad5fab8aeac51e97e"
 """The course's notMNIST.npz, as git names its content."""
@@ -72,7 +72,9 @@ def read_array(path: Path, name: str) -> NDArray[Any]:
             if member.compress_type == zipfile.ZIP_STORED and count * dtype.itemsize > reading.MAPPED_ABOVE:
                 start = content_start(path, member) + file.tell()
                 return map_array(path, dtype, start, shape, "F" if fortran_order else "C")
-            values = np.frombuffer(file.read(), dtype, count)
+            values = read_values(file, dtype, count)
+            if len(values) < count or file.read(1):  # the last read also compares the checksum
+                raise DataError(path, f"{name} claims {count:,} values", "as many as follow")
         return values.reshape(shape, order="F" if fortran_order else "C")
 
 

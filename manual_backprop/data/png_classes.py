@@ -90,7 +90,9 @@ class PngClasses:
             warnings.warn(message, UnreadableImagesWarning, stacklevel=2)
         names = sorted(self.pixels)
         width, height = self.size
-        images = np.frombuffer(b"".join(self.pixels[name] for name in names), np.uint8).reshape(-1, height * width)
+        images = np.empty((len(names), height * width), np.uint8)
+        for row, name in zip(images, names, strict=True):
+            row[:] = np.frombuffer(self.pixels.pop(name), np.uint8)  # popped, since there may be many
         label_of = {folder: label for label, folder in enumerate(folders)}
         labels = np.array([label_of[folder] for folder, _ in names], np.int64)
         class_names = tuple(printable(folder) for folder in folders)

@@ -3,14 +3,18 @@
 import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 MAPPED_ABOVE = 256 * 2**20
 """Images stored uncompressed in more bytes than this are memory-mapped; fewer are read into memory."""
+
+PIECE = 2**20
+"""Bytes of a file that are read at a time."""
 
 
 class DataError(ValueError):
@@ -47,6 +51,16 @@ def unpacked_limit(stored: int) -> int:
     Deflate packs up to 1032 times, which only a decompression bomb needs: notMNIST packs 3 times.
     """
     return max(64 * 2**20, 100 * stored)
+
+
+def read_values(file: IO[bytes] | BufferedIOBase, dtype: DTypeLike, count: int) -> NDArray[Any]:
+    """Read the next ``count`` values, or as many as follow, without a second copy of them in memory."""
+    values = np.empty(count, dtype)
+    content, filled = values.view(np.uint8), 0
+    while piece := file.read(min(PIECE, content.nbytes - filled)):
+        content[filled : filled + len(piece)] = np.frombuffer(piece, np.uint8)
+        filled += len(piece)
+    return values[: filled // values.itemsize]
 
 
 def map_array(

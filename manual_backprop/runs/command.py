@@ -19,7 +19,6 @@ import numpy as np
 from manual_backprop.arrays import Array
 from manual_backprop.data.datasets import Dataset, Split, load_dataset
 from manual_backprop.history import DivergenceError, History, Metrics
-from manual_backprop.layers import softmax
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.optimizers import Momentum
 from manual_backprop.runs.folder import Checkpoint, RunFolder, State
@@ -177,10 +176,11 @@ def _write_results(
     MLP(parameters).save(folder.weights_path)
     draw_curves(folder.path / "curves.png", history)
     weight, initial_weight = parameters["layers.0.weight"], initial.parameters["layers.0.weight"]
+    if dataset.image_shape is None:
+        return
     draw_hidden_units(folder.path / "hidden_units.png", weight, initial_weight, dataset.image_shape)
     held_out = next(split for split in (dataset.test, dataset.valid, dataset.train) if len(split))
-    probabilities = softmax(MLP(parameters)(held_out.images))
-    draw_mistakes(folder.path / "mistakes.png", held_out, probabilities, dataset)
+    draw_mistakes(folder.path / "mistakes.png", held_out, MLP(parameters).predict_proba(held_out.images), dataset)
 
 
 def _initial_network(configuration: Mapping[str, Any]) -> MLP:

@@ -1,6 +1,8 @@
 import gzip
+import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,9 @@ from data_files import some_examples, write_idx_pair
 from hypothesis import given
 from hypothesis import strategies as st
 
+from manual_backprop import MLP, Dataset, train
 from manual_backprop.data import datasets, reading
-from manual_backprop.data.datasets import load_dataset, split_sizes
+from manual_backprop.data.datasets import load_dataset, shuffled, split_sizes
 from manual_backprop.data.reading import DataError
 from manual_backprop.data.shuffled_rows import ShuffledRows
 
@@ -173,3 +176,81 @@ def test_too_little_memory_is_one_line(numbered, monkeypatch):
     monkeypatch.setattr(datasets, "read_source", fail)
     with pytest.raises(DataError, match=r"numbered\.npz: more than fits in memory; expected less, or uncompressed IDX"):
         load_dataset(numbered)
+
+
+def test_own_arrays_are_shuffled_and_split_and_stay_as_they_are(rng):
+    images, labels = rng.integers(0, 256, (50, 4, 6), dtype=np.uint8), np.arange(50) % 3
+    before = images.copy(), labels.copy()
+    dataset = Dataset.from_arrays(images, labels, valid=0.2, test=0.1, seed=3)
+    assert [len(split) for split in (dataset.train, dataset.valid, dataset.test)] == [35, 10, 5]
+    assert (dataset.features, dataset.classes, dataset.image_shape) == (24, 3, (4, 6))
+    order = np.arange(50)
+    np.random.RandomState(3).shuffle(order)
+    np.testing.assert_array_equal(images_of(dataset), images.reshape(50, 24)[order])
+    np.testing.assert_array_equal(labels_of(dataset), labels[order])
+    dataset.train.images[:] = 0
+    np.testing.assert_array_equal(images, before[0])
+    np.testing.assert_array_equal(labels, before[1])
+
+
+@pytest.mark.parametrize(
+    ("features", "image_shape", "dtype"),
+    [
+        (np.arange(40.0).reshape(10, 4), None, np.float64),
+        (np.arange(40, dtype=np.float32).reshape(10, 4) - 20, None, np.float32),
+        (np.arange(40).reshape(10, 4).tolist(), None, np.float64),
+        (np.zeros((10, 4), bool), None, np.float64),
+        (np.zeros((10, 4), np.uint8), (2, 2), np.uint8),
+        (np.zeros((10, 3), np.uint8), None, np.uint8),
+        (np.zeros((10, 2, 3, 1)), (2, 3), np.float64),
+    ],
+)
+def test_own_features_need_not_be_images(features, image_shape, dtype):
+    dataset = Dataset.from_arrays(features, [0, 1] * 5)
+    assert (dataset.image_shape, dataset.train.images.dtype, dataset.classes) == (image_shape, dtype, 2)
+    assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (8, 2, 0)
+    assert np.isfinite(train(MLP.xavier([dataset.features, 3, 2]), dataset, epochs=2).train_loss).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "parts", "words"),
+    [
+        (np.zeros(4), [0, 1, 0, 1], {}, "images: expected (N, F) or (N, height, width), none of them 0, got (4,)"),
+        (np.zeros((0, 4)), [], {}, "none of them 0, got (0, 4)"),
+        (np.array([["a"], ["b"]]), [0, 1], {}, "images: expected numbers, got <U1"),
+        (np.array([[1.0], [np.nan]]), [0, 1], {}, "images: expected finite numbers"),
+        (np.zeros((2, 1)), [0, 1, 0], {}, "labels: expected integers (2,), got int64 (3,)"),
+        (np.zeros((2, 1)), [0.0, 1.0], {}, "labels: expected integers (2,), got float64 (2,)"),
+        (np.zeros((2, 1)), [0, -1], {}, "labels: expected classes counted from 0, fewer than examples, got -1"),
+        (np.zeros((2, 1)), [0, 10**9], {}, "fewer than examples, got 1000000000"),
+        (np.zeros((2, 1)), [0, 1], {"valid": 0.5, "test": 0.5}, "valid 0.5, test 0.5: expected parts of 1"),
+        (np.zeros((2, 1)), [0, 1], {"valid": float("nan")}, "expected parts of 1"),
+        (np.zeros((1, 1)), [0], {"valid": 0.9}, "1 examples: none is left to train on"),
+    ],
+)
+def test_own_arrays_that_do_not_fit_are_refused(images, labels, parts, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        Dataset.from_arrays(images, labels, **parts)
+
+
+@given(
+    count=st.integers(1, 30), features=st.integers(1, 30), memory=st.integers(0, 300), order=st.sampled_from(["C", "F"])
+)
+def test_shuffling_in_place_is_shuffling(count, features, memory, order):
+    images = np.arange(count * features).reshape(count, features).astype(np.float32, order=order)
+    permutation = np.random.default_rng(memory).permutation(count)
+    expected = images[permutation]
+    assert shuffled(images, permutation, memory) is images
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_reading_and_shuffling_make_no_second_copy_of_the_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.shuffled, "__defaults__", (2**20,))
+    path = tmp_path / "many.npz"
+    np.savez_compressed(path, images=np.zeros((20_000, 784), np.uint8), labels=np.arange(20_000) % 10)
+    tracemalloc.start()
+    load_dataset(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # 15.7 MB of images; pieces of 1 MiB while reading and shuffling, a few arrays of 8 bytes for each label
+    assert peak < 20_000 * 784 + 4e6
