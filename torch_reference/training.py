@@ -23,8 +23,8 @@ from torch_reference.sharding import LostProcessError, Shards
 Examples = tuple[Tensor, Tensor]
 """Rows (N, F) in [0, 1] and labels (N,), on one device."""
 
-Batches = Sequence[NDArray[np.int64] | None]
-"""Which examples each update of an epoch sees, none of them twice; None stands for all of them, in order."""
+Batches = Sequence[NDArray[np.integer] | slice]
+"""Which examples each update of an epoch sees, none of them twice; `slice(None)` stands for all of them, in order."""
 
 Figures = tuple[float, float, float, float]
 """train_loss, train_accuracy, valid_loss, valid_accuracy
@@ -139,7 +139,7 @@ class _Loop:
 
     def _updates(self, batches: Batches, last: bool) -> None:
         """Update the network once for each batch; before the last update of an epoch, validate."""
-        drawn = [rows for rows in batches if rows is not None]
+        drawn = [rows for rows in batches if isinstance(rows, np.ndarray)]
         sizes = [len(rows) for rows in drawn] or [self.train_count]
         shares = self._place(drawn) if drawn else [None]
 
@@ -155,7 +155,7 @@ class _Loop:
             learning = [(group["lr"], group["momentum"]) for group in self.optimizer.param_groups]  # captured too
             self.graphs.repeat(updates, (*sizes, last, *learning))
 
-    def _place(self, batches: Sequence[NDArray[np.int64]]) -> Sequence[Tensor | None]:
+    def _place(self, batches: Sequence[NDArray[np.integer]]) -> Sequence[Tensor | None]:
         """Write the rows of each batch that this process has to where the graph expects them."""
         own = [rows[(rows >= self.first) & (rows < self.first + len(self.rows))] - self.first for rows in batches]
         rows = torch.from_numpy(np.concatenate(own))

@@ -1,18 +1,17 @@
 """The gradient of ``MLP.backprop``, a block of rows at a time, on all cores: fast, in memory that stays flat."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from manual_backprop.arrays import Array
+from manual_backprop.arrays import Array, Keep, Rows, rows_in
 from manual_backprop.data.datasets import Split
-from manual_backprop.fast.in_place import BlockScore, GradientArrays, InPlaceBackprop
+from manual_backprop.fast.in_place import GradientArrays, InPlaceBackprop
 from manual_backprop.fast.workers import Workers
 from manual_backprop.networks.mlp import MLP
+from manual_backprop.scores import Score, Sums, mean_score
 
 # Multiplications that a block is worth at least. With fewer, as in a minibatch of 128 rows, BLAS's own threads are
 # faster than ours, since they do not take turns with Python's lock.
@@ -26,13 +25,6 @@ LONGEST_VALIDATION_BLOCK = 500
 # Blocks 0, 4, 8, ... are added up in that order, 1, 5, 9, ... in another array, and so on; then the four sums. A fixed
 # order makes the same bits however many workers there are, and with four sums hardly anyone waits for a slower one.
 SUMS = 4
-
-
-class Score(NamedTuple):
-    """Mean loss and accuracy on a set; NaN for an empty one."""
-
-    loss: float
-    accuracy: float
 
 
 class BlockedBackprop:
@@ -62,52 +54,52 @@ class BlockedBackprop:
         self._sums = [GradientArrays(mlp) for _ in range(SUMS)]
 
     def backprop(
-        self, train: Split, rows: NDArray[np.integer] | None = None, valid: Split | None = None
-    ) -> tuple[Score, dict[str, Array], Score]:
+        self, train: Split, rows: Rows = slice(None), valid: Split | None = None, keep: Keep = None
+    ) -> tuple[list[Sums], dict[str, Array], list[Sums]]:
         """Return score and gradient on a batch, and the score of the same weights on a validation set.
 
         Parameters
         ----------
         train : images (N, F) as ``MLP.backprop`` takes them, integer labels (N,)
-        rows : integers (B,), optional
-            Which examples are the batch; by default all.
+        rows : which examples are the batch, B of them
         valid : a validation set, optional
+        keep : bool (B, H), which hidden units are kept
 
         Returns
         -------
-        training : Score
+        training : list of Sums
         gradients : dict with the keys and shapes of ``parameters``
             The next call writes into the same arrays.
-        validation : Score
+        validation : list of Sums
 
         Raises
         ------
         ValueError
             If the batch is empty, or images or labels do not fit the network.
         """
-        count = len(train) if rows is None else len(rows)
+        count = rows_in(rows, len(train))
         if count == 0:
             raise ValueError("batch: expected at least one example, got none")
         train.check(self._features)
         batch = self._cut(count, LONGEST_BATCH_BLOCK)
         if len(batch) == 1 and valid is not None:
-            training, gradients, _ = self.backprop(train, rows)
+            training, gradients, _ = self.backprop(train, rows, keep=keep)
             # BLAS's threads wait for more work at full speed; ours would share the cores with them
-            return training, gradients, self._evaluate(valid, shared=False)
-        tasks: list[tuple[Split, slice | NDArray[np.integer]]] = [
-            (train, block if rows is None else rows[block]) for block in batch
+            return training, gradients, self._score(valid, shared=False)
+        tasks: list[tuple[Split, Rows, Keep]] = [
+            (train, part_of(rows, len(train), block), None if keep is None else keep[block]) for block in batch
         ]
         if valid is not None:
             valid.check(self._features)
-            tasks += [(valid, block) for block in self._cut(len(valid), LONGEST_VALIDATION_BLOCK)]
+            tasks += [(valid, block, None) for block in self._cut(len(valid), LONGEST_VALIDATION_BLOCK)]
 
-        def task(number: int, worker: int) -> BlockScore:
+        def task(number: int, worker: int) -> Sums:
             block = self._in_place(worker)
-            score = block.forward(*tasks[number])
+            score, kept = block.forward(*tasks[number])
             if number < SUMS and number < len(batch):
-                block.backward(count, self._sums[number])
+                block.backward(kept, count, self._sums[number])
             elif number < len(batch):
-                block.backward(count, block.gradients)
+                block.backward(kept, count, block.gradients)
                 self._workers.wait_for(number - SUMS)
                 self._sums[number % SUMS].vector += block.gradients.vector
             return score
@@ -116,7 +108,7 @@ class BlockedBackprop:
         total, *others = self._sums[: len(batch)]
         for other in others:
             total.vector += other.vector
-        return mean_score(scores[: len(batch)]), total.arrays, mean_score(scores[len(batch) :])
+        return scores[: len(batch)], total.arrays, scores[len(batch) :]
 
     def evaluate(self, split: Split) -> Score:
         """Return the score on a set.
@@ -126,21 +118,22 @@ class BlockedBackprop:
         ValueError
             If images or labels do not fit the network.
         """
-        return self._evaluate(split, shared=True)
+        return mean_score(self._score(split, shared=True))
 
-    def _evaluate(self, split: Split, shared: bool) -> Score:
+    def _score(self, split: Split, shared: bool) -> list[Sums]:
         split.check(self._features)
         blocks = self._cut(len(split), LONGEST_VALIDATION_BLOCK)
 
-        def task(number: int, worker: int) -> BlockScore:
-            return self._in_place(worker).forward(split, blocks[number])
+        def task(number: int, worker: int) -> Sums:
+            score, _ = self._in_place(worker).forward(split, blocks[number])
+            return score
 
-        return mean_score(self._run(task, len(blocks), shared))
+        return self._run(task, len(blocks), shared)
 
-    def _run(self, task: Callable[[int, int], BlockScore], count: int, shared: bool) -> list[BlockScore]:
+    def _run(self, task: Callable[[int, int], Sums], count: int, shared: bool) -> list[Sums]:
         """Run the tasks on all workers; one alone, or those not to be shared, with BLAS's own threads."""
 
-        def quiet(number: int, worker: int) -> BlockScore:
+        def quiet(number: int, worker: int) -> Sums:
             # a diverging network shows in its loss; warnings from every block would only repeat it
             with np.errstate(over="ignore", invalid="ignore"):
                 return task(number, worker)
@@ -171,11 +164,9 @@ class BlockedBackprop:
         return arrays
 
 
-def mean_score(scores: Sequence[BlockScore]) -> Score:
-    """Return the mean over all examples of the blocks."""
-    examples = sum(score.examples for score in scores)
-    if examples == 0:
-        return Score(math.nan, math.nan)
-    return Score(
-        math.fsum(score.loss for score in scores) / examples, sum(score.correct for score in scores) / examples
-    )
+def part_of(rows: Rows, count: int, block: slice) -> Rows:
+    """Return the rows of a set of ``count`` that a block of a batch holds."""
+    if not isinstance(rows, slice):
+        return rows[block]
+    part = range(count)[rows][block]
+    return slice(part.start, part.stop if part.stop >= 0 else None, part.step)

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from manual_backprop.arrays import Array
+from manual_backprop.arrays import Array, Keep, Rows, to_rows
 from manual_backprop.data.datasets import Images, Split
-from manual_backprop.fast.cross_entropy_in_place import CrossEntropyInPlace
-from manual_backprop.networks.mlp import MLP
-
-Rows = slice | NDArray[np.integer]
+from manual_backprop.fast.cross_entropy_in_place import CrossEntropyInPlace, Softmax
+from manual_backprop.networks.mlp import MLP, names
+from manual_backprop.scores import Sums, count
 
 # Rows that NumPy treats as one long row: one loop over 8 rows of 1000 takes half the time of 8 loops.
 STRIP = 8
@@ -19,17 +18,13 @@ STRIP = 8
 NARROW = 64
 
 
-class BlockScore(NamedTuple):
-    """Sum of the losses, number of right classifications and number of examples of a block."""
+class Pass(NamedTuple):
+    """What a forward pass over a block leaves for the way back."""
 
-    loss: float
-    correct: int
-    examples: int
-
-
-def sum_of(losses: Array) -> float:
-    """Add up in double precision at least."""
-    return float(losses.sum(dtype=np.promote_types(losses.dtype, np.float64)))
+    inputs: list[Array]
+    """What went into each layer; each is (rows, units)."""
+    softmax: Softmax
+    dropping: bool
 
 
 class GradientArrays:
@@ -56,7 +51,8 @@ class GradientArrays:
 class InPlaceBackprop:
     """Forward and backward pass over up to ``rows`` rows, step by step as in ``MLP.backprop``.
 
-    Every result lies in memory that belongs to this object and holds until the next call of the same method.
+    Every result lies in memory that belongs to this object: a ``Pass`` holds until the next ``forward``, gradients
+    until the next ``backward``.
 
     Parameters
     ----------
@@ -75,45 +71,54 @@ class InPlaceBackprop:
         self._pixels = array(rows, inputs[0], dtype=np.uint8)
         self._x = array(rows, inputs[0])
         self._outputs = [array(rows, size) for size in mlp.sizes[1:]]  # of each layer, after relu where there is one
+        stops = np.cumsum([0, *inputs[1:]])
+        self._units = [slice(*part) for part in pairwise(stops)]  # of each hidden layer, where `keep` has them
         self._bias_relu = [BiasRelu(size, mlp.dtype) for size in mlp.sizes[1:]]
         self._grad_inputs = [array(rows, size) for size in inputs[1:]]
         self._active = [array(rows, size, dtype=bool) for size in inputs[1:]]
         self._cross_entropy = CrossEntropyInPlace(rows, classes, mlp.dtype)
         self.gradients = GradientArrays(mlp)
 
-    def forward(self, split: Split, rows: Rows) -> BlockScore:
-        """Carry some rows of a set through the network, and return how well it does on them.
+    def forward(self, split: Split, rows: Rows, keep: Keep = None) -> tuple[Sums, Pass]:
+        """Carry some rows of a set through the network; return how well it does on them, and what ``backward`` takes.
 
         Raises
         ------
         ValueError
             If a label is no class of the network.
         """
-        self._labels = chosen_labels(split, rows, self._mlp.sizes[-1])
-        count = len(self._labels)
-        x = chosen_images(split.images, rows, self._pixels[:count], self._x[:count])
-        self._inputs = [x, *(output[:count] for output in self._outputs)]
-        for i, (x, output) in enumerate(pairwise(self._inputs)):
-            np.matmul(x, self._mlp.parameters[f"layers.{i}.weight"], out=output)
-            bias = self._mlp.parameters[f"layers.{i}.bias"]
-            self._bias_relu[i](self._outputs[i], count, bias, relu=i < self._mlp.depth - 1)
-        logits = self._inputs[-1]
-        losses = self._cross_entropy.losses(logits, self._labels)
-        return BlockScore(sum_of(losses), int((logits.argmax(axis=1) == self._labels).sum()), count)
+        labels = chosen_labels(split, rows, self._mlp.sizes[-1])
+        x = chosen_images(split.images, rows, self._pixels[: len(labels)], self._x[: len(labels)])
+        inputs = [x]
+        for i in range(self._mlp.depth):
+            weight, bias = self._mlp.layer(i)
+            output = self._outputs[i][: len(labels)]
+            np.matmul(inputs[-1], weight, out=output)
+            hidden = i < self._mlp.depth - 1
+            self._bias_relu[i](self._outputs[i], len(labels), bias, relu=hidden)
+            if hidden and keep is not None:
+                output *= keep[:, self._units[i]]
+                output /= 1 - self._mlp.dropout
+            inputs.append(output)
+        logits = inputs.pop()
+        losses, softmax = self._cross_entropy.forward(logits, labels)
+        return count(losses, logits, labels), Pass(inputs, softmax, keep is not None)
 
-    def backward(self, batch_size: int, gradients: GradientArrays) -> None:
-        """Write what the rows of the last ``forward`` contribute to the gradient of the mean loss over the batch."""
-        count = len(self._labels)
-        grad_output = self._cross_entropy.backward(batch_size)
+    def backward(self, kept: Pass, batch_size: int, gradients: GradientArrays) -> None:
+        """Write what the rows of a pass contribute to the gradient of the mean loss over the batch."""
+        grad_output = self._cross_entropy.backward(kept.softmax, batch_size)
         for i in reversed(range(self._mlp.depth)):
-            x = self._inputs[i]
-            np.matmul(x.T, grad_output, out=gradients.arrays[f"layers.{i}.weight"])
-            np.add.reduce(grad_output, axis=0, out=gradients.arrays[f"layers.{i}.bias"])
+            x = kept.inputs[i]
+            weight, bias = names(i)
+            np.matmul(x.T, grad_output, out=gradients.arrays[weight])
+            np.add.reduce(grad_output, axis=0, out=gradients.arrays[bias])
             if i > 0:
-                grad_input, active = self._grad_inputs[i - 1][:count], self._active[i - 1][:count]
-                np.matmul(grad_output, self._mlp.parameters[f"layers.{i}.weight"].T, out=grad_input)
-                np.greater(x, 0, out=active)  # relu(s) > 0 exactly where s > 0
+                grad_input, active = self._grad_inputs[i - 1][: len(x)], self._active[i - 1][: len(x)]
+                np.matmul(grad_output, self._mlp.parameters[weight].T, out=grad_input)
+                np.greater(x, 0, out=active)  # exactly where relu passed something on that was not dropped
                 grad_input *= active
+                if kept.dropping:
+                    grad_input /= 1 - self._mlp.dropout
                 grad_output = grad_input
 
 
@@ -167,9 +172,4 @@ def chosen_images(images: Images, rows: Rows, pixels: NDArray[np.uint8], x: Arra
         chosen: NDArray[Any] = images.take(rows, axis=0, out=pixels, mode="wrap")
     else:
         chosen = images[rows]
-    if chosen.dtype == x.dtype:
-        return chosen
-    if chosen.dtype == np.uint8:
-        return np.divide(chosen, 255, out=x, dtype=x.dtype)
-    np.copyto(x, chosen, casting="unsafe")
-    return x
+    return to_rows(chosen, x.dtype, out=x)

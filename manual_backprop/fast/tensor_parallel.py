@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from manual_backprop.arrays import Array
-from manual_backprop.data.datasets import Split
-from manual_backprop.fast.cross_entropy_in_place import CrossEntropyInPlace
-from manual_backprop.fast.in_place import BiasRelu, BlockScore, chosen_images, chosen_labels, sum_of, whole_strips
+from manual_backprop.arrays import Array, Rows
+from manual_backprop.data.datasets import Dataset, Split
+from manual_backprop.fast.blocked import BlockedBackprop
+from manual_backprop.fast.cross_entropy_in_place import CrossEntropyInPlace, Softmax
+from manual_backprop.fast.in_place import BiasRelu, chosen_images, chosen_labels, whole_strips
 from manual_backprop.fast.workers import Workers
-from manual_backprop.networks.mlp import MLP
+from manual_backprop.networks.mlp import MLP, names
 from manual_backprop.optimizers import Optimizer
+from manual_backprop.scores import Score, Sums, count, mean_score
 
 # Weights that a worker is worth at least, by measurements on two cores. With fewer, the workers wait longer for each
 # other, and for Python's lock, than they save.
@@ -50,11 +52,20 @@ class TensorParallel:
 
     def __init__(self, mlp: MLP, optimizer: Optimizer, batch_size: int, parts: int) -> None:
         self._mlp, self._optimizer = mlp, optimizer
+        self._evaluation = BlockedBackprop(mlp)
         self._workers = Workers(parts)
         self._exchange = _Exchange(mlp, batch_size, parts, self._workers)
         self._parts = [_Part(mlp, optimizer, batch_size, number, self._exchange) for number in range(parts)]
 
-    def train(self, split: Split, batches: Sequence[NDArray[np.integer]]) -> list[BlockScore]:
+    def epoch(self, dataset: Dataset, batches: Sequence[Rows], _rng: np.random.Generator) -> tuple[Score, Score]:
+        """Update the network for each batch; see `Engine`. Nothing is dropped."""
+        *earlier, last = (np.arange(len(dataset.train))[rows] for rows in batches)
+        training = self.train(dataset.train, earlier)
+        validation = self._evaluation.evaluate(dataset.valid)
+        training += self.train(dataset.train, [last])
+        return mean_score(training), validation
+
+    def train(self, split: Split, batches: Sequence[NDArray[np.integer]]) -> list[Sums]:
         """Update the network once for each batch, and return scores that add up to those of all batches.
 
         Each example is scored with the weights before the update of its batch.
@@ -72,7 +83,7 @@ class TensorParallel:
         split.check(self._mlp.sizes[0])
         chosen_labels(split, slice(None), self._mlp.sizes[-1])
 
-        def task(number: int, _worker: int) -> list[BlockScore]:
+        def task(number: int, _worker: int) -> list[Sums]:
             # a diverging network shows in its loss; warnings from every worker would only repeat it
             with np.errstate(over="ignore", invalid="ignore"):
                 return self._parts[number].train(split, batches)
@@ -120,11 +131,12 @@ class _Part:
         sizes = [units.stop - units.start for units in self._units]
         self._own: dict[str, Any] = {}
         for i, units in enumerate(self._units):
-            self._own |= {f"layers.{i}.weight": np.s_[:, units], f"layers.{i}.bias": np.s_[units]}
+            self._own |= dict(zip(names(i), (np.s_[:, units], np.s_[units]), strict=True))
         # the last layer is shared out by its inputs, since it may have fewer units than there are workers
-        self._own[f"layers.{self._hidden}.weight"] = self._units[-1]
+        last_weight, last_bias = names(self._hidden)
+        self._own[last_weight] = self._units[-1]
         if number == 0:
-            self._own[f"layers.{self._hidden}.bias"] = np.s_[:]
+            self._own[last_bias] = np.s_[:]
         # copies, since NumPy takes three times as long for the same numbers where they are columns of a wider array
         self._parameters = {name: mlp.parameters[name][own].copy() for name, own in self._own.items()}
         self._state = {
@@ -139,7 +151,7 @@ class _Part:
         self._logits = np.zeros((batch_size, classes), mlp.dtype)
         self._cross_entropy = CrossEntropyInPlace(batch_size, classes, mlp.dtype)
 
-    def train(self, split: Split, batches: Sequence[NDArray[np.integer]]) -> list[BlockScore]:
+    def train(self, split: Split, batches: Sequence[NDArray[np.integer]]) -> list[Sums]:
         """Do this worker's part of every update, and return the scores of its share of the rows."""
         for name, own in self._own.items():
             self._parameters[name][:] = self._optimizer.parameters[name][own]
@@ -154,8 +166,9 @@ class _Part:
             self._load(split, batches, turn + 1)
             self._exchange.meet()
             np.add.reduce(logits, axis=0, out=self._logits[: len(rows)])
-            scores.append(self._score(labels))
-            self._backward(turn, len(rows))
+            score, softmax = self._score(labels)
+            scores.append(score)
+            self._backward(turn, softmax)
         for name, own in self._own.items():
             self._optimizer.parameters[name][own] = self._parameters[name]
             for kind, value in self._state[name].items():
@@ -176,36 +189,40 @@ class _Part:
         x = self._exchange.images[turn % 3][:count]
         for i in range(self._hidden):
             output = self._outputs[i][:count]
-            np.matmul(x, self._parameters[f"layers.{i}.weight"], out=output)
-            self._bias_relu[i](self._outputs[i], count, self._parameters[f"layers.{i}.bias"], relu=True)
+            weight, bias = names(i)
+            np.matmul(x, self._parameters[weight], out=output)
+            self._bias_relu[i](self._outputs[i], count, self._parameters[bias], relu=True)
             if i < self._hidden - 1:
                 self._exchange.outputs[i][:count, self._units[i]] = output
                 self._exchange.meet()
                 x = self._exchange.outputs[i][:count]
         logits = self._exchange.logits[turn % 2][:, :count]
-        np.matmul(output, self._parameters[f"layers.{self._hidden}.weight"], out=logits[self._number])
+        weight, bias = names(self._hidden)
+        np.matmul(output, self._parameters[weight], out=logits[self._number])
         if self._number == 0:
-            logits[0] += self._parameters[f"layers.{self._hidden}.bias"]
+            logits[0] += self._parameters[bias]
         return logits
 
-    def _score(self, labels: NDArray[np.integer]) -> BlockScore:
+    def _score(self, labels: NDArray[np.integer]) -> tuple[Sums, Softmax]:
         own = self._exchange.share(len(labels), self._number)
-        losses = self._cross_entropy.losses(self._logits[: len(labels)], labels)
-        correct = int((self._logits[own].argmax(axis=1) == labels[own]).sum())
-        return BlockScore(sum_of(losses[own]), correct, own.stop - own.start)
+        logits = self._logits[: len(labels)]
+        losses, softmax = self._cross_entropy.forward(logits, labels)
+        return count(losses[own], logits[own], labels[own]), softmax
 
-    def _backward(self, turn: int, count: int) -> None:
+    def _backward(self, turn: int, softmax: Softmax) -> None:
         """Carry the gradient from layer to layer; update each layer once its weights have passed it on."""
-        grad_output = self._cross_entropy.backward(count)
+        count = len(softmax.labels)
+        grad_output = self._cross_entropy.backward(softmax, count)
         for i in reversed(range(self._hidden)):
             output, active = self._outputs[i][:count], self._active[i][:count]
             grad_input = self._grad_outputs[i][:count]
+            weight, _ = names(i + 1)
             if i == self._hidden - 1:
-                np.matmul(grad_output, self._parameters[f"layers.{i + 1}.weight"].T, out=grad_input)
+                np.matmul(grad_output, self._parameters[weight].T, out=grad_input)
                 self._update(turn, i + 1, output, grad_output)
             else:
                 parts = self._exchange.grad_outputs[i][:, :count]
-                np.matmul(grad_output, self._parameters[f"layers.{i + 1}.weight"].T, out=parts[self._number])
+                np.matmul(grad_output, self._parameters[weight].T, out=parts[self._number])
                 self._update(turn, i + 1, self._exchange.outputs[i][:count], grad_output)
                 self._exchange.meet()
                 np.add.reduce(parts[:, :, self._units[i]], axis=0, out=grad_input)
@@ -216,11 +233,12 @@ class _Part:
 
     def _update(self, turn: int, i: int, x: Array, grad_output: Array) -> None:
         """Update a layer's weight and, where it is this worker's, the bias."""
-        np.matmul(x.T, grad_output, out=self._gradients[f"layers.{i}.weight"])
-        self._move(turn, f"layers.{i}.weight")
-        if f"layers.{i}.bias" in self._parameters:
-            np.add.reduce(grad_output, axis=0, out=self._gradients[f"layers.{i}.bias"])
-            self._move(turn, f"layers.{i}.bias")
+        weight, bias = names(i)
+        np.matmul(x.T, grad_output, out=self._gradients[weight])
+        self._move(turn, weight)
+        if bias in self._parameters:
+            np.add.reduce(grad_output, axis=0, out=self._gradients[bias])
+            self._move(turn, bias)
 
     def _move(self, turn: int, name: str) -> None:
         step = self._optimizer.steps + turn + 1

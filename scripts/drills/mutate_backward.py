@@ -32,7 +32,7 @@ BACKWARD = {
     "optimizers/momentum.py": (TEXTBOOK, ("_move",)),
     "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
     "optimizers/clipping.py": (TEXTBOOK, ("clip_grad_norm",)),
-    "fast/cross_entropy_in_place.py": (FAST, ("losses", "backward")),
+    "fast/cross_entropy_in_place.py": (FAST, ("forward", "backward")),
     "fast/in_place.py": (FAST, ("backward",)),
     "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
 }

@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_runs import write_tiny
 
-from manual_backprop import MLP, Dataset, Momentum, Split, load_dataset, train
+from manual_backprop import MLP, Adam, Dataset, Momentum, Split, load_dataset, train
 from manual_backprop.history import DivergenceError
 from manual_backprop.layers import cross_entropy
-from manual_backprop.training import epoch_batches, evaluate, train_epochs
+from manual_backprop.networks import CNN
+from manual_backprop.training import dropout_rng, epoch_batches, evaluate, train_epochs
 
 EPOCHS = 6
 
@@ -22,8 +23,8 @@ def small_network(dtype=np.float64):
 
 
 def rows_of(batch, count):
-    """The numbers of a batch's examples; None stands for all."""
-    return np.arange(count) if batch is None else np.arange(count)[batch]
+    """The numbers of a batch's examples."""
+    return np.arange(count)[batch]
 
 
 def score(mlp, images, labels):
@@ -166,3 +167,22 @@ def test_train_is_the_loop_with_the_assignments_values(dataset):
 def test_divergence_ends_training_at_its_epoch(dataset):
     with pytest.raises(DivergenceError, match=r"epoch \d+: the learning rate is likely too high"):
         train(small_network(np.float32), dataset, learning_rate=1e30)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("batch_size", [None, 10])
+def test_any_network_is_trained_by_its_own_backprop(dataset, batch_size, dropout):
+    sizes = {"features": 16, "classes": 10, "filters": 2, "hidden": 8, "dropout": dropout}
+    cnn, by_hand = (CNN.xavier(3, np.float64, **sizes) for _ in range(2))
+    measured = list(train_epochs(cnn, Adam(cnn.parameters), dataset, range(3), batch_size, seed=4))
+    optimizer, count = Adam(by_hand.parameters), len(dataset.train)
+    for epoch, metrics in enumerate(measured):
+        rng, losses, hits = dropout_rng(4, epoch), [], []
+        for batch in epoch_batches(count, batch_size, 4, epoch):
+            x, labels = dataset.train.images[batch], dataset.train.labels[batch]
+            validation = score(by_hand, dataset.valid.images, dataset.valid.labels)
+            logits, gradients = by_hand.logits_and_gradients(x, labels, by_hand.draw_keep(len(labels), rng))
+            losses.append(cross_entropy(logits, labels) * len(labels))
+            hits.append((logits.argmax(axis=1) == labels).sum())
+            optimizer.step(gradients)
+        np.testing.assert_allclose(metrics, (sum(losses) / count, sum(hits) / count, *validation), rtol=1e-13)

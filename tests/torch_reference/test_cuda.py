@@ -50,7 +50,7 @@ def gradients(device, way="eager"):
         optimizer = matched_sgd(module, learning_rate=0, initial_velocity=0)
         train = loop.to_examples(x, labels, like=next(module.parameters()))
         valid = (train[0][:0], train[1][:0])
-        for _ in loop.train_epochs(module, optimizer, train, valid, range(EPOCHS[way]), lambda epoch: [None]):
+        for _ in loop.train_epochs(module, optimizer, train, valid, range(EPOCHS[way]), lambda epoch: [slice(None)]):
             pass
         grads = {name: value.grad.cpu().numpy().T for name, value in module.named_parameters()}
         return {name.replace(".", "_"): np.ascontiguousarray(value) for name, value in grads.items()}
@@ -149,7 +149,7 @@ def test_blocks_and_graphs_change_no_curve(device, batch_size, monkeypatch):
 
         def batches(epoch):
             order = np.random.default_rng(epoch).permutation(50)
-            return [None] if batch_size is None else np.split(order, range(batch_size, 50, batch_size))
+            return [slice(None)] if batch_size is None else np.split(order, range(batch_size, 50, batch_size))
 
         epochs = loop.train_epochs(module, matched_sgd(module), train, valid, range(40), batches)
         return np.concatenate(list(epochs)), module.to_manual()
@@ -223,7 +223,7 @@ def figures(batch_size):
     def batches(epoch):
         asked.append(epoch)
         order = np.random.default_rng(epoch).permutation(30)
-        return [None] if batch_size is None else np.split(order, range(batch_size, 30, batch_size))
+        return [slice(None)] if batch_size is None else np.split(order, range(batch_size, 30, batch_size))
 
     parts = list(loop.train_epochs(module, matched_sgd(module), train, valid, range(3, 25), batches))
     assert asked == list(range(3, 25))
@@ -284,7 +284,9 @@ class NothingToWaitFor(TorchDispatchMode):
         return function(*arguments, **options or {})
 
 
-@pytest.mark.parametrize("batches", [[None], [np.arange(20), np.arange(20, 30)]], ids=["full batch", "minibatches"])
+@pytest.mark.parametrize(
+    "batches", [[slice(None)], [np.arange(20), np.arange(20, 30)]], ids=["full batch", "minibatches"]
+)
 def test_what_a_graph_repeats_never_waits_for_the_host(batches, monkeypatch):
     module = ReferenceMLP([12, 9, 4])
     train = torch.rand(30, 12), torch.randint(4, (30,))

@@ -12,11 +12,12 @@ from manual_backprop.arrays import to_rows
 from manual_backprop.data.datasets import Split
 from manual_backprop.data.shuffled_rows import ShuffledRows
 from manual_backprop.fast.blocked import BlockedBackprop
+from manual_backprop.scores import mean_score
 
 
 def copied(result):
     training, gradients, validation = result
-    return training, {name: value.copy() for name, value in gradients.items()}, validation
+    return mean_score(training), {name: value.copy() for name, value in gradients.items()}, mean_score(validation)
 
 
 def assert_same_bits(first, second):
@@ -41,9 +42,9 @@ def test_scores_and_gradients_are_the_textbook_forms(seed, sizes, count, valid_c
     before = {name: value.copy() for name, value in mlp.parameters.items()}
     blocked = BlockedBackprop(mlp, workers, block_rows)
     order = rng.permutation(count)
-    for rows in (None, order[: rng.integers(1, count + 1)], order[:1]):
-        batch = train if rows is None else Split(train.images[rows], train.labels[rows])
-        training, gradients, validation = blocked.backprop(train, rows, valid)
+    for rows in (slice(None), slice(None, None, -2), order[: rng.integers(1, count + 1)], order[:1]):
+        batch = Split(train.images[rows], train.labels[rows])
+        training, gradients, validation = copied(blocked.backprop(train, rows, valid))
         _, expected = mlp.backprop(batch.images, batch.labels)
         bounds = gradient_bounds(mlp, batch)
         assert list(gradients) == list(expected)
@@ -70,7 +71,7 @@ def test_bits_do_not_depend_on_workers_or_on_earlier_calls(rng, dtype, subset):
     # wide enough to be cut into 16 blocks by its size, and for BLAS to use threads of its own if it were allowed to
     mlp, train = pixel_problem(rng, (784, 300, 10), 3000, dtype)
     _, valid = pixel_problem(rng, (784, 300, 10), 700, dtype)
-    rows = rng.permutation(3000)[:2900] if subset else None
+    rows = rng.permutation(3000)[:2900] if subset else slice(None)
     results = []
     for workers in (1, 2, 3, 5):
         blocked = BlockedBackprop(mlp, workers)
@@ -94,10 +95,10 @@ def test_bits_are_those_of_the_network_s_own_floats(rng, tmp_path):
         "memory-mapped": Split(mapped, train.labels),
         "read-only": Split(np.frombuffer(train.images[order].tobytes(), np.uint8).reshape(300, 20), train.labels),
     }
-    for rows in (None, rng.permutation(300)[:64], np.arange(-5, 10, dtype=np.int32)):
+    for rows in (slice(None), rng.permutation(300)[:64], np.arange(-5, 10, dtype=np.int32)):
         expected = copied(BlockedBackprop(mlp).backprop(forms["uint8"], rows))
         for split in forms.values():
-            assert_same_bits(expected, BlockedBackprop(mlp).backprop(split, rows))
+            assert_same_bits(expected, copied(BlockedBackprop(mlp).backprop(split, rows)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
@@ -141,7 +142,7 @@ def test_training_makes_no_arrays_that_grow_with_the_examples(rng):
         tracemalloc.stop()
         return peak
 
-    for rows in (None, order, order[:128]):
+    for rows in (slice(None), order, order[:128]):
         # NumPy casts by way of buffers of 8192 entries, up to 128 KiB for two workers; 128 rows of floats are 400 kB,
         # the weights 900 kB
         assert growth(rows) < 200_000
@@ -169,11 +170,11 @@ def test_errors_of_any_block_reach_the_caller_and_leave_everything_usable(rng, w
     expected = copied(blocked.backprop(train))
     threads = blas_threads()
     failing = Split(FailingImages(train.images, good, error), train.labels)
-    for call in (lambda: blocked.backprop(failing), lambda: blocked.backprop(train, None, failing)):
+    for call in (lambda: blocked.backprop(failing), lambda: blocked.backprop(train, valid=failing)):
         with pytest.raises(type(error)):
             call()
         assert blas_threads() == threads
-        assert_same_bits(expected, blocked.backprop(train))
+        assert_same_bits(expected, copied(blocked.backprop(train)))
 
 
 def test_runs_from_other_threads_side_by_side(rng):
@@ -199,14 +200,14 @@ def test_runs_from_other_threads_side_by_side(rng):
 @pytest.mark.parametrize(
     ("images", "labels", "rows", "message"),
     [
-        (np.zeros((2, 5)), np.zeros(2, int), None, r"images: expected \(N, 4\), got \(2, 5\)"),
-        (np.zeros(4), np.zeros(1, int), None, r"images: expected \(N, 4\), got \(4,\)"),
-        (np.zeros((2, 4)), np.zeros(3, int), None, r"labels: expected integers \(2,\), got int64 \(3,\)"),
-        (np.zeros((2, 4)), np.zeros(2), None, r"labels: expected integers \(2,\), got float64 \(2,\)"),
-        (np.zeros((2, 4)), np.zeros((2, 3), int), None, r"labels: expected integers \(2,\), got int64 \(2, 3\)"),
-        (np.zeros((2, 4)), np.array([0, 3]), None, r"labels: 3 is outside 0\.\.2"),
-        (np.zeros((2, 4)), np.array([0, -1]), None, r"labels: -1 is outside 0\.\.2"),
-        (np.zeros((0, 4)), np.zeros(0, int), None, "batch: expected at least one example, got none"),
+        (np.zeros((2, 5)), np.zeros(2, int), slice(None), r"images: expected \(N, 4\), got \(2, 5\)"),
+        (np.zeros(4), np.zeros(1, int), slice(None), r"images: expected \(N, 4\), got \(4,\)"),
+        (np.zeros((2, 4)), np.zeros(3, int), slice(None), r"labels: expected integers \(2,\), got int64 \(3,\)"),
+        (np.zeros((2, 4)), np.zeros(2), slice(None), r"labels: expected integers \(2,\), got float64 \(2,\)"),
+        (np.zeros((2, 4)), np.zeros((2, 3), int), slice(None), r"labels: expected integers \(2,\), got int64 \(2, 3\)"),
+        (np.zeros((2, 4)), np.array([0, 3]), slice(None), r"labels: 3 is outside 0\.\.2"),
+        (np.zeros((2, 4)), np.array([0, -1]), slice(None), r"labels: -1 is outside 0\.\.2"),
+        (np.zeros((0, 4)), np.zeros(0, int), slice(None), "batch: expected at least one example, got none"),
         (np.zeros((2, 4)), np.zeros(2, int), np.zeros(0, int), "batch: expected at least one example, got none"),
         (np.zeros((2, 4)), np.zeros(2, int), np.array([0, 2]), "index 2 is out of bounds"),
     ],
@@ -221,6 +222,21 @@ def test_overflow_shows_in_the_loss_and_not_in_warnings(rng):
     for value in mlp.parameters.values():
         value *= 1e38
     for block_rows in (50, 300):  # on threads, and by the caller
-        training, _, validation = BlockedBackprop(mlp, 2, block_rows).backprop(train, None, train)
+        training, _, validation = copied(BlockedBackprop(mlp, 2, block_rows).backprop(train, valid=train))
         assert not np.isfinite(training.loss)
         np.testing.assert_array_equal(training, validation)
+
+
+@pytest.mark.parametrize("sizes", [(6, 9, 3), (6, 9, 8, 3)])
+@pytest.mark.parametrize("block_rows", [None, 7])
+def test_units_are_dropped_as_in_the_textbook_form(rng, sizes, block_rows):
+    mlp, train = exact_problem(rng, sizes, 40, np.float64)
+    mlp.dropout = 0.25
+    rows = rng.permutation(40)[:30]
+    keep = mlp.draw_keep(30, rng)
+    training, gradients, _ = BlockedBackprop(mlp, 2, block_rows).backprop(train, rows, None, keep)
+    loss, expected = mlp.backprop(train.images[rows], train.labels[rows], keep)
+    # sums of at most 40 numbers of a few units, in another order
+    assert mean_score(training).loss == pytest.approx(loss, rel=1e-13)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=0, atol=1e-12)

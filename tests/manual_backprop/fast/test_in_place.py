@@ -24,13 +24,14 @@ def test_blocks_of_any_length_in_any_order_leave_no_trace_of_the_block_before(rn
         value[...] = rng.integers(-4, 5, value.shape) / 4  # exact logits
     examples = Split(rng.integers(0, 5, (200, 5)) / 4, rng.integers(0, 3, 200))
     used, fresh = InPlaceBackprop(mlp, 70), InPlaceBackprop(mlp, count)
-    used.forward(examples, slice(0, 70))
-    used.backward(70, used.gradients)
+    _, kept = used.forward(examples, slice(0, 70))
+    used.backward(kept, 70, used.gradients)
     rows = slice(100, 100 + count)
-    score = used.forward(examples, rows)
-    used.backward(count, used.gradients)
-    assert score == fresh.forward(examples, rows)
-    fresh.backward(count, fresh.gradients)
+    score, kept = used.forward(examples, rows)
+    used.backward(kept, count, used.gradients)
+    expected, kept = fresh.forward(examples, rows)
+    assert score == expected
+    fresh.backward(kept, count, fresh.gradients)
     np.testing.assert_array_equal(used.gradients.vector, fresh.gradients.vector)
     logits = mlp(examples.images[rows])
     assert (score.correct, score.examples) == ((logits.argmax(axis=1) == examples.labels[rows]).sum(), count)
@@ -42,11 +43,12 @@ def test_gradient_is_that_of_a_mean_over_the_whole_batch(rng):
     mlp = MLP.xavier([5, 7, 3], dtype=np.float64)
     examples = Split(rng.integers(0, 5, (20, 5)) / 4, rng.integers(0, 3, 20))
     block = InPlaceBackprop(mlp, 20)
-    block.forward(examples, slice(None))
-    block.backward(1, block.gradients)
+    _, kept = block.forward(examples, slice(None))
+    block.backward(kept, 1, block.gradients)
     whole = block.gradients.vector.copy()
-    block.forward(examples, slice(None))
-    block.backward(1024, block.gradients)
+    block.backward(kept, 1, block.gradients)
+    np.testing.assert_array_equal(block.gradients.vector, whole)  # what a pass keeps serves more than once
+    block.backward(kept, 1024, block.gradients)
     np.testing.assert_array_equal(block.gradients.vector * 1024, whole)  # a power of two: exact
 
 
@@ -55,5 +57,5 @@ def test_confident_networks_have_the_textbook_s_finite_loss():
     mlp.parameters["layers.0.weight"][:] = [[3e38, -3e38]]
     examples = Split(np.ones((1, 1), np.float32), np.array([1]))
     with np.errstate(over="ignore"):
-        score = InPlaceBackprop(mlp, 1).forward(examples, slice(None))
+        score, _ = InPlaceBackprop(mlp, 1).forward(examples, slice(None))
     assert score.loss == cross_entropy(mlp(examples.images), examples.labels) == np.finfo(np.float32).max

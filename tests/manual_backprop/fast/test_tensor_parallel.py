@@ -13,9 +13,9 @@ from manual_backprop import MLP, Momentum
 from manual_backprop.arrays import to_rows
 from manual_backprop.data.datasets import Split
 from manual_backprop.data.shuffled_rows import ShuffledRows
-from manual_backprop.fast.blocked import mean_score
 from manual_backprop.fast.tensor_parallel import TensorParallel, worthwhile_parts
 from manual_backprop.fast.workers import Workers
+from manual_backprop.scores import mean_score
 
 
 def trained(mlp, split, batches, parts, **settings):
