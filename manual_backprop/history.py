@@ -58,6 +58,12 @@ class History:
             getattr(self, name).append(value)
         self.seconds.append(seconds)
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the curves."""
+        from manual_backprop.curves import curves_html  # loads matplotlib, which training never needs
+
+        return curves_html(self)
+
     def rows(self) -> Iterator[tuple[float, ...]]:
         """Yield (train_loss, train_accuracy, valid_loss, valid_accuracy, seconds) of each epoch."""
         return zip(

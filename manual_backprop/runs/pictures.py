@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from manual_backprop.arrays import Array, to_rows
+from manual_backprop.curves import curves
 from manual_backprop.data.datasets import Dataset, Split
 from manual_backprop.history import History
 from manual_backprop.storage.files import replacing
@@ -15,19 +15,7 @@ from manual_backprop.storage.files import replacing
 
 def draw_curves(path: Path, history: History) -> None:
     """Draw loss (left) and accuracy (right) by epoch, as the report's Figure 10."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    epochs = np.arange(1, len(history) + 1)
-    for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        for name, label in (("train", "training"), ("valid", "validation")):
-            values = getattr(history, f"{name}_{kind}")
-            if not np.isnan(values).all():
-                axes.plot(epochs, values, label=label, marker="." if len(history) == 1 else None)
-        axes.set(xlabel="epoch", ylabel=kind, title=kind.capitalize())
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend()
-    _save(figure, path)
+    _save(curves(history), path)
 
 
 def draw_hidden_units(

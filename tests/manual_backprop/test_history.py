@@ -35,3 +35,15 @@ def test_a_loss_that_is_not_finite_ends_training(metrics):
     with pytest.raises(DivergenceError, match=r"epoch 2: the learning rate is likely too high"):
         history.append(metrics, 1.0)
     assert len(history) == 1
+
+
+def test_a_notebook_shows_the_curves():
+    history = History()
+    assert history._repr_html_() == "<p>No epoch has been trained.</p>"
+    history.append(Metrics(2.3, 0.1, float("nan"), float("nan")), 0.5)
+    assert "validation" not in history._repr_html_()
+    history.append(Metrics(1.5, 0.5, 1.7, 0.4), 1.0)
+    html = history._repr_html_()
+    assert '<img style="background: white; max-width: 100%" alt="Loss and accuracy by epoch: 2 epochs; ' in html
+    assert 'src="data:image/png;base64,iVBOR' in html
+    assert html.count("training loss 1.5, accuracy 0.5000; validation loss 1.7, accuracy 0.4000") == 2

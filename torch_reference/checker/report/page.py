@@ -6,7 +6,7 @@ from html import escape
 from torch_reference.checker.report.drawing import png
 from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.panels import panels
-from torch_reference.checker.report.results import Report
+from torch_reference.checker.report.results import Report, row
 
 STYLE = """
 .crosscheck { line-height: 1.5; max-width: 60rem; overflow-wrap: anywhere }
@@ -101,12 +101,10 @@ def mark(level: str, words: str) -> str:
 
 
 def _row(gradient: GradientReport) -> str:
-    shape = str(tuple(gradient.manual.shape)).replace(" ", "")
-    wrong = f"{gradient.wrong:,} of {gradient.reference.size:,}" if gradient.wrong else "none"
-    error = f"{gradient.error:.2g}" if gradient.worst or gradient.ok else "-"
+    name, shape, code, error, wrong = row(gradient)
     return (
-        f'<tr class="{level(gradient)}"><th scope="row">{escape(gradient.name)} <small>{shape}</small></th>'
-        f"<td>{mark(level(gradient), gradient.code)}</td>"
+        f'<tr class="{level(gradient)}"><th scope="row">{escape(name)} <small>{shape}</small></th>'
+        f"<td>{mark(level(gradient), code)}</td>"
         f'<td class="number">{error}</td><td class="number">{wrong}</td></tr>'
     )
 

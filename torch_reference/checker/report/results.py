@@ -41,7 +41,8 @@ class Report:
         """Return a table of at most 100 columns, and the details of what is wrong below it."""
         total, right = len(self.gradients), sum(gradient.ok for gradient in self.gradients.values())
         rows: list[tuple[str, ...]] = [("gradient", "shape", "code", "error / allowed", "wrong entries")]
-        rows += [_row(gradient) for gradient in self.gradients.values()]
+        for name, *cells in map(row, self.gradients.values()):
+            rows.append((name if len(name) <= 30 else name[:27] + "...", *cells))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines = [line if len(line) <= WIDTH else line[: WIDTH - 3] + "..." for line in lines]
@@ -95,11 +96,13 @@ class Report:
         draw(wrong, path)
 
 
-def _row(gradient: GradientReport) -> tuple[str, ...]:
+def row(gradient: GradientReport) -> tuple[str, str, str, str, str]:
+    """Return name, shape, code, error in units of the allowance, and number of wrong entries, as people read them."""
     shape = str(tuple(gradient.manual.shape)).replace(" ", "")
-    wrong = f"{gradient.wrong:,} of {gradient.reference.size:,}" if gradient.wrong else "none"
-    name = gradient.name if len(gradient.name) <= 30 else gradient.name[:27] + "..."
-    return name, shape, gradient.code, f"{gradient.error:.2g}" if gradient.worst or gradient.ok else "-", wrong
+    compared = gradient.worst is not None or gradient.ok
+    error = f"{gradient.error:.2g}" if compared else "-"
+    wrong = f"{gradient.wrong:,} of {gradient.reference.size:,}" if gradient.wrong else "none" if compared else "-"
+    return gradient.name, shape, gradient.code, error, wrong
 
 
 def _details(gradient: GradientReport) -> list[str]:
