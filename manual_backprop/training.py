@@ -4,9 +4,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from tqdm import tqdm
 
 from manual_backprop.arrays import Rows
 from manual_backprop.data.datasets import Dataset, Split
+from manual_backprop.early_stopping import EarlyStopping
 from manual_backprop.engines import Engine, GradientDescent, Textbook
 from manual_backprop.fast.blocked import BlockedBackprop
 from manual_backprop.fast.tensor_parallel import TensorParallel, worthwhile_parts
@@ -27,6 +29,8 @@ def train(
     initial_velocity: float = 1e-5,
     batch_size: int | None = None,
     seed: int = 0,
+    early_stopping: int | None = None,
+    progress: bool = False,
 ) -> History:
     """Train the network in place with the assignment's values, or others.
 
@@ -38,17 +42,34 @@ def train(
     learning_rate, momentum, initial_velocity : as in ``Momentum``
     batch_size : examples for each update; None for all of them, as in the assignment
     seed : decides the order in which minibatches draw the examples
+    early_stopping : stop after so many epochs without a lower validation loss, measured after the epoch, and keep the
+        weights that had the lowest; None trains all ``epochs``
+    progress : show a bar on standard error
 
     Raises
     ------
     DivergenceError
         If the loss becomes NaN or infinite.
+    ValueError
+        If ``early_stopping`` is below 1, or there is nothing to validate with.
     """
+    stopping = None if early_stopping is None else EarlyStopping(network.parameters, early_stopping)
+    if stopping and not len(dataset.valid):
+        raise ValueError(
+            f"early_stopping {early_stopping}: needs examples to validate with, but dataset.valid is empty"
+        )
     optimizer = Momentum(network.parameters, learning_rate, momentum, initial_velocity)
     history = History()
     start = time.perf_counter()
-    for metrics in train_epochs(network, optimizer, dataset, range(epochs), batch_size, seed):
-        history.append(metrics, time.perf_counter() - start)
+    with tqdm(total=epochs, unit="epoch", disable=not progress) as bar:
+        for metrics in train_epochs(network, optimizer, dataset, range(epochs), batch_size, seed):
+            history.append(metrics, time.perf_counter() - start)
+            bar.set_postfix_str(f"loss {metrics.train_loss:.4f}, accuracy {metrics.train_accuracy:.4f}", refresh=False)
+            bar.update()
+            if stopping and stopping.after(evaluate(network, dataset.valid).loss):
+                break
+    if stopping:
+        stopping.restore()
     return history
 
 

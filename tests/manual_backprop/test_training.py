@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -186,3 +188,40 @@ def test_any_network_is_trained_by_its_own_backprop(dataset, batch_size, dropout
             hits.append((logits.argmax(axis=1) == labels).sum())
             optimizer.step(gradients)
         np.testing.assert_allclose(metrics, (sum(losses) / count, sum(hits) / count, *validation), rtol=1e-13)
+
+
+@pytest.fixture
+def noise():
+    """A data set in which there is nothing to learn: validation gets worse soon."""
+    rng = np.random.default_rng(0)
+    return Dataset.from_arrays(rng.normal(size=(80, 5)), rng.integers(0, 3, 80), valid=0.5)
+
+
+def test_early_stopping_ends_after_its_patience_with_the_best_weights(noise):
+    classes = noise.classes
+    mlp = MLP.xavier([5, 20, classes], dtype=np.float64)
+    history = train(mlp, noise, epochs=200, batch_size=8, early_stopping=3)
+    assert 3 < len(history) < 200
+    losses = []
+    for epochs in range(1, len(history) + 1):  # the same epochs again, each measured after it
+        again = MLP.xavier([5, 20, classes], dtype=np.float64)
+        train(again, noise, epochs=epochs, batch_size=8)
+        losses.append(evaluate(again, noise.valid).loss)
+    assert int(np.argmin(losses)) == len(history) - 1 - 3
+    assert evaluate(mlp, noise.valid).loss == pytest.approx(min(losses), rel=1e-12)
+
+
+def test_early_stopping_needs_examples_to_validate_with(noise):
+    mlp = MLP.xavier([5, noise.classes])
+    with pytest.raises(ValueError, match=r"early_stopping 3: needs examples .* dataset.valid is empty"):
+        train(mlp, replace(noise, valid=noise.test), early_stopping=3)
+    with pytest.raises(ValueError, match="patience of 1 epoch or more, got 0"):
+        train(mlp, noise, early_stopping=0)
+
+
+def test_the_bar_is_shown_only_if_wanted(noise, capsys):
+    mlp = MLP.xavier([5, noise.classes])
+    train(mlp, noise, epochs=2)
+    assert capsys.readouterr() == ("", "")
+    train(mlp, noise, epochs=2, progress=True)
+    assert "2/2" in capsys.readouterr().err
