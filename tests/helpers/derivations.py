@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from layer_checks import as_tuple
 from layer_table import CASES
 
 ROOT = Path(__file__).parents[2]
@@ -99,21 +100,21 @@ def verdicts(mistake, seed=0):
     taken = [name for name in inputs if name in inspect.signature(backward).parameters]
     wanted = [name for name, value in inputs.items() if value.dtype.kind == "f" and name not in case.constants]
     fixed = {name: inputs.pop(name) for name in case.constants}
-    if not case.is_loss:
-        shape = forward(**inputs, **fixed, **case.options).shape
-        inputs["grad_output"] = rng.normal(size=shape)
+    outputs = () if case.is_loss else as_tuple(forward(**inputs, **fixed, **case.options))
+    upstream = {f"grad_output_{i}": rng.normal(size=output.shape) for i, output in enumerate(outputs)}
 
     def manual(**given):
-        upstream = () if case.is_loss else (given["grad_output"],)
-        gradients = backward(*upstream, **{name: (given | fixed)[name] for name in taken}, **case.options)
-        return dict(zip(wanted, gradients if isinstance(gradients, tuple) else (gradients,), strict=True))
+        gradients = backward(
+            *(given[name] for name in upstream), **{name: (given | fixed)[name] for name in taken}, **case.options
+        )
+        return dict(zip(wanted, as_tuple(gradients), strict=True))
 
     def reference(**given):
         import torch
 
-        upstream = given.pop("grad_output", None)
+        grad_outputs = [given.pop(name) for name in upstream]
         constants = {name: torch.from_numpy(value) for name, value in fixed.items()}
-        output = case.reference(**given, **constants)
-        return output if upstream is None else (output * upstream).sum()
+        outputs = as_tuple(case.reference(**given, **constants))
+        return outputs[0] if case.is_loss else sum((a * b).sum() for a, b in zip(outputs, grad_outputs, strict=True))
 
-    return crosscheck(manual, reference, inputs)
+    return crosscheck(manual, reference, inputs | upstream)

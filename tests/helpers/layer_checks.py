@@ -20,13 +20,17 @@ def normal(seed, dtype, **shapes):
 def backward_of(name, grad_output, inputs, options):
     """Call a layer's backward with those of the inputs that it takes; return a tuple of gradients.
 
-    A loss has no upstream gradient: ``grad_output`` is None.
+    A loss has no upstream gradient: ``grad_output`` is None. A layer of several outputs has a tuple of them.
     """
     function = getattr(layers, f"{name}_backward")
     taken = {key: value for key, value in inputs.items() if key in inspect.signature(function).parameters}
-    upstream = () if grad_output is None else (grad_output,)
-    gradients = function(*upstream, **taken, **options)
-    return gradients if isinstance(gradients, tuple) else (gradients,)
+    upstream = () if grad_output is None else as_tuple(grad_output)
+    return as_tuple(function(*upstream, **taken, **options))
+
+
+def as_tuple(arrays):
+    """Return a function's one output, or its several, as a tuple."""
+    return arrays if isinstance(arrays, tuple) else (arrays,)
 
 
 def assert_layer_matches(name, reference, inputs, seed, constants=(), **options):

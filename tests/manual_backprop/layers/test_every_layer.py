@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layer_checks import backward_of
+from layer_checks import as_tuple, backward_of
 from layer_table import CASES
 
 from manual_backprop import layers
@@ -25,18 +25,19 @@ def draw(rng, case, dtype):
 def test_keeps_the_precision_and_its_inputs(rng, name, dtype):
     case = CASES[name]
     inputs = draw(rng, case, dtype)
-    output = getattr(layers, name)(**inputs, **case.options)
-    upstream = None if case.is_loss else np.broadcast_to(dtype(1), output.shape)
+    outputs = as_tuple(getattr(layers, name)(**inputs, **case.options))
+    upstream = None if case.is_loss else tuple(np.broadcast_to(dtype(1), output.shape) for output in outputs)
     gradients = backward_of(name, upstream, inputs, case.options)
-    assert {array.dtype for array in (output, *gradients)} == {np.dtype(dtype)}
-    assert not any(np.shares_memory(array, value) for array in (output, *gradients) for value in inputs.values())
+    assert {array.dtype for array in (*outputs, *gradients)} == {np.dtype(dtype)}
+    assert not any(np.shares_memory(array, value) for array in (*outputs, *gradients) for value in inputs.values())
 
 
 @pytest.mark.parametrize("name", sorted(CASES.keys() - {"max_pool2d"}))  # which has kinks at its ties
 def test_gradients_are_slopes_in_extended_precision(rng, name):
     case = CASES[name]
     inputs = draw(rng, case, np.longdouble)
-    upstream = None if case.is_loss else rng.normal(size=getattr(layers, name)(**inputs, **case.options).shape)
+    outputs = as_tuple(getattr(layers, name)(**inputs, **case.options))
+    upstream = None if case.is_loss else tuple(rng.normal(size=output.shape) for output in outputs)
     names = [key for key in case.shapes if key not in case.constants]
     step = np.longdouble(1e-5)
     for key, gradient in zip(names, backward_of(name, upstream, inputs, case.options), strict=True):
@@ -44,8 +45,8 @@ def test_gradients_are_slopes_in_extended_precision(rng, name):
 
         def loss(amount, key=key, direction=direction):
             moved = inputs | {key: inputs[key] + amount * direction}
-            output = getattr(layers, name)(**moved, **case.options)
-            return output if case.is_loss else (output * upstream).sum()
+            outputs = as_tuple(getattr(layers, name)(**moved, **case.options))
+            return outputs[0] if case.is_loss else sum((a * b).sum() for a, b in zip(outputs, upstream, strict=True))
 
         slope = (loss(step) - loss(-step)) / (2 * step)
         # the error of a central difference: step² times a third derivative
