@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # the same examples on every run, so that the gate's verdict is the change's and not the day's
 settings.register_profile("gate", derandomize=True, deadline=None, max_examples=50)
+# a drill asks only whether a test fails: not by what smallest example
+settings.register_profile("drill", settings.get_profile("gate"), phases=[Phase.explicit, Phase.generate])
 settings.load_profile("gate")
 
 REAL_IMAGES = Path(__file__).parents[2] / "shared" / "data" / "notmnist"

@@ -47,7 +47,7 @@ def max_pool2d_backward(
     """
     kernel, stride = _sizes(kernel_size, stride, padding)
     seen = windows(x, kernel, stride, padding, fill=-np.inf)
-    largest = seen.reshape(*seen.shape[:4], -1).argmax(axis=-1)  # the first of equals
+    largest = seen.reshape(*seen.shape[:4], kernel[0] * kernel[1]).argmax(axis=-1)  # the first of equals
     grad_padded = np.zeros_like(pad(x, padding))
     for i, j, read in positions(grad_output.shape[2:], kernel, stride):
         grad_padded[read] += grad_output * (largest == i * kernel[1] + j)

@@ -24,10 +24,21 @@ ROOT = Path(__file__).parents[2]
 SIDE = "manual_backprop"
 TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "test_gradients.py")
 FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
-BACKWARD = {
-    "layers/affine.py": (TEXTBOOK, ("linear_backward",)),
-    "layers/activations.py": (TEXTBOOK, ("relu_backward",)),
-    "layers/losses.py": (TEXTBOOK, ("cross_entropy_backward",)),
+
+
+def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Return every file of layers, the tests of the same name first, and the functions in it that go back."""
+    found = {}
+    for path in sorted((ROOT / SIDE / "layers").glob("[!_]*.py")):
+        nodes = ast.parse(path.read_text(encoding="utf-8")).body
+        functions = [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
+        own = f"{SIDE}/layers/test_{path.stem}.py"
+        tests = ((own,) if (ROOT / "tests" / own).exists() else ()) + TEXTBOOK
+        found[f"layers/{path.name}"] = (tests, tuple(name for name in functions if name.endswith("_backward")))
+    return found
+
+
+BACKWARD = _layers() | {
     "networks/chain.py": (TEXTBOOK, ("backward",)),
     "optimizers/momentum.py": (TEXTBOOK, ("_move",)),
     "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
@@ -155,11 +166,11 @@ def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
             yield "mask", ast.Constant(True)
         case ast.Attribute(value=value, attr="T"):
             yield "transpose", value
-        case ast.Call(func=ast.Attribute(value=value, attr="sum"), keywords=keywords) if keywords:
-            axis = next(keyword for keyword in keywords if keyword.arg == "axis")
-            other = ast.keyword("axis", ast.Constant(1 - ast.literal_eval(axis.value)))
-            yield "axis", replaced(node, keywords=[other if keyword is axis else keyword for keyword in keywords])
+        case ast.Call(func=ast.Attribute(value=value, attr="sum" | "mean"), keywords=keywords) if keywords:
             yield "axis", replaced(node, keywords=[])
+            for other in other_axes(next(keyword.value for keyword in keywords if keyword.arg == "axis")):
+                changed = [ast.keyword("axis", other) if keyword.arg == "axis" else keyword for keyword in keywords]
+                yield "axis", replaced(node, keywords=changed)
         case ast.Call(func=ast.Name(id="relu"), args=[argument]):
             yield "operand", argument
         case ast.Constant(value=int(number)) if not isinstance(number, bool):
@@ -176,6 +187,18 @@ def wrong_operands(node: ast.BinOp | ast.Attribute, names: list[str]) -> Iterato
             for name in names:
                 if name != operand.id:
                     yield "operand", replaced(node, **{field: ast.Name(name)})
+
+
+def other_axes(axis: ast.expr) -> Iterator[ast.expr]:
+    """Yield axes that could be meant instead: the other one of two, the first one, or one fewer of several."""
+    match axis:
+        case ast.Constant(value=0 | 1 as number):
+            yield ast.Constant(1 - number)
+        case ast.Tuple(elts=axes):
+            yield ast.Tuple(axes[1:], ast.Load())
+            yield ast.Tuple(axes[:-1], ast.Load())
+        case _:
+            yield ast.Constant(0)
 
 
 def is_array(value: ast.expr) -> bool:
@@ -201,7 +224,7 @@ def survives(mutant: Mutant) -> bool:
             source, target = ROOT / name, Path(folder, name)
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
         Path(folder, "manual_backprop", mutant.file).write_text(mutant.source, encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=drill"]
         tests = [f"tests/{name}" for name in BACKWARD[mutant.file][0]]
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": folder}
         run = subprocess.run([*command, *tests], cwd=folder, env=environment, capture_output=True, check=False)

@@ -1,6 +1,7 @@
 """What holds for every layer: its place, its precision, its arguments left alone."""
 
 import ast
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +61,12 @@ def test_backward_stands_right_below_forward(path):
     for number, name in enumerate(names):
         if name.endswith("_backward"):
             assert names[number - 1] == name.removesuffix("_backward")
+
+
+@pytest.mark.parametrize("name", sorted(name for name in layers.__all__ if name.endswith("_backward")))
+def test_backward_takes_the_arguments_of_forward_in_their_order_and_with_their_defaults(name):
+    forward = inspect.signature(getattr(layers, name.removesuffix("_backward"))).parameters
+    taken = inspect.signature(getattr(layers, name)).parameters
+    shared = [key for key in taken if not key.startswith("grad_")]
+    assert shared == [key for key in forward if key in shared]
+    assert {key: taken[key].default for key in shared} == {key: forward[key].default for key in shared}
