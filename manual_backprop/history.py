@@ -48,12 +48,16 @@ class History:
         Raises
         ------
         DivergenceError
-            If the loss is no longer finite; the epoch is not added.
+            If a loss is no longer finite; the epoch is not added.
         """
-        if not math.isfinite(metrics.train_loss) or math.isinf(metrics.valid_loss):
-            raise DivergenceError(
-                f"the loss became {metrics.train_loss} in epoch {len(self) + 1}: the learning rate is likely too high"
-            )
+        losses = {"training": metrics.train_loss}
+        if not math.isnan(metrics.valid_accuracy):  # as it is for an empty set
+            losses["validation"] = metrics.valid_loss
+        for name, loss in losses.items():
+            if not math.isfinite(loss):
+                raise DivergenceError(
+                    f"the {name} loss became {loss} in epoch {len(self) + 1}: the learning rate is likely too high"
+                )
         for name, value in metrics._asdict().items():
             getattr(self, name).append(value)
         self.seconds.append(seconds)

@@ -81,10 +81,10 @@ def _play(connection: Connection, prepare: Prepare, epochs: int) -> None:
         start = time.perf_counter()
         for _ in range(epochs):
             epoch()
-        connection.send(((time.perf_counter() - start) / epochs, _peak_memory()))
+        connection.send(((time.perf_counter() - start) / epochs, peak_memory()))
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Return the most memory that this process has had, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():  # the number that getrusage gives includes the parent's, from before this program began

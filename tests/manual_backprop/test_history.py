@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from manual_backprop.history import DivergenceError, History, Metrics
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-ROWS = st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS | st.just(math.nan), NUMBERS, NUMBERS), max_size=5)
+VALIDATIONS = st.tuples(NUMBERS, NUMBERS) | st.just((math.nan, math.nan))
+ROWS = st.lists(st.builds(lambda a, b, valid, c: (a, b, *valid, c), NUMBERS, NUMBERS, VALIDATIONS, NUMBERS), max_size=5)
 
 
 @given(ROWS)
@@ -27,12 +28,18 @@ def test_csv_holds_every_number_in_full(tmp_path_factory, rows):
 
 
 @pytest.mark.parametrize(
-    "metrics", [Metrics(math.nan, 0, 1, 0), Metrics(math.inf, 0, 1, 0), Metrics(1, 0, math.inf, 0)]
+    ("metrics", "words"),
+    [
+        (Metrics(math.nan, 0, 1, 0), "training loss became nan"),
+        (Metrics(math.inf, 0, math.nan, math.nan), "training loss became inf"),
+        (Metrics(1, 0, math.inf, 0), "validation loss became inf"),
+        (Metrics(1, 0, math.nan, 0), "validation loss became nan"),
+    ],
 )
-def test_a_loss_that_is_not_finite_ends_training(metrics):
+def test_a_loss_that_is_not_finite_ends_training(metrics, words):
     history = History()
     history.append(Metrics(1, 0, math.nan, math.nan), 0.5)  # no validation set: fine
-    with pytest.raises(DivergenceError, match=r"epoch 2: the learning rate is likely too high"):
+    with pytest.raises(DivergenceError, match=f"{words} in epoch 2: the learning rate is likely too high"):
         history.append(metrics, 1.0)
     assert len(history) == 1
 
