@@ -1,1 +1,4 @@
-"""The same gradients in arrays that are made once, on all cores. Imports `networks`, `layers` and `data`."""
+"""The same gradients in arrays that are made once, on all cores.
+
+Imports `networks`, `optimizers`, `data` and `scores`.
+"""

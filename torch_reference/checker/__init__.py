@@ -1,4 +1,4 @@
-"""The check of hand-derived gradients against autograd. Imports nothing of the networks beside it.
+"""The check of hand-derived gradients against autograd. Imports no other room.
 
 Whoever is higher knows those below: the face for NumPy (`gradients`, with `manual`, which calls what is under test) and
 `reporting` -> `judge` -> `kinks`, `causes` -> `rounding`, `case` -> `reference` -> `formats`. `report` knows results

@@ -5,5 +5,5 @@ with limits of time, memory and files, and only arrays come back (`remote`); the
 That stops accidents and ordinary tricks. It is not a sandbox against a determined attacker, who finds a way out of
 Python: grade files of unknown origin in a container, or as a user without rights.
 
-Imports the room `checker` and nothing of the networks.
+Imports `checker`.
 """
