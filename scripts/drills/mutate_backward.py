@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[2]
 SIDE = "manual_backprop"
-TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "test_gradients.py")
+TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "project/test_gradients.py")
 FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
 
 

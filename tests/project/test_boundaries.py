@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
     "manual_backprop": {"torch", "torch_reference", "tests", "scripts"},
     "torch_reference": {"manual_backprop", "tests", "scripts"},

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-NOTEBOOK = Path(__file__).parents[1] / "docs" / "one_layer.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "one_layer.ipynb"
 
 
 def run(source, names):

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 pytestmark = pytest.mark.slow
 pytest.importorskip("setuptools")
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("manual_backprop", "torch_reference")
+EGG = "manual_backprop.egg-info"  # setuptools' own
 
 IMPORT_ALL = """
 import importlib, pathlib, pkgutil, sys
@@ -39,14 +41,19 @@ def pip(*arguments):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"  # building leaves files in it
-    source.mkdir()
-    for name in PACKAGES:
+def source(tmp_path_factory):
+    """A copy of what a distribution is built of: building leaves files in it."""
+    source = tmp_path_factory.mktemp("source")
+    for name in (*PACKAGES, "tests", "scripts", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, source)
     (built,) = folder.glob("*.whl")
     return built
@@ -78,6 +85,17 @@ def test_a_wheel_holds_every_file_of_the_packages(wheel):
     }
     assert {f"{package}/py.typed" for package in PACKAGES} <= files
     assert {name for name in held if ".dist-info" not in name} == files
+
+
+def test_a_source_distribution_holds_the_packages_and_nothing_that_cannot_run(source, tmp_path):
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, check=True)
+    (built,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    tops = {name.partition("/")[0] for name in held if name}
+    assert tops <= {*PACKAGES, "LICENSE", "README.md", "PKG-INFO", "pyproject.toml", "setup.cfg", EGG}, tops
+    assert {str(path.relative_to(ROOT)) for name in PACKAGES for path in (ROOT / name).rglob("*.py")} <= held
 
 
 @pytest.mark.parametrize("package", PACKAGES)
