@@ -6,8 +6,22 @@
 - ``checker``: ``crosscheck``, which says whether a gradient is right to rounding and, if not, what went wrong.
 """
 
-from torch_reference.checker import Report, assert_gradients_match, crosscheck
+from torch_reference.checker import (
+    Report,
+    assert_function_matches,
+    assert_gradients_match,
+    crosscheck,
+    crosscheck_function,
+)
 from torch_reference.networks import ReferenceMLP
 from torch_reference.optimizer import matched_sgd
 
-__all__ = ["ReferenceMLP", "Report", "assert_gradients_match", "crosscheck", "matched_sgd"]
+__all__ = [
+    "ReferenceMLP",
+    "Report",
+    "assert_function_matches",
+    "assert_gradients_match",
+    "crosscheck",
+    "crosscheck_function",
+    "matched_sgd",
+]

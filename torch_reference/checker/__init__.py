@@ -5,7 +5,8 @@ Whoever is higher knows those below: the face for NumPy (`gradients`, with `manu
 only.
 """
 
+from torch_reference.checker.functions import assert_function_matches, crosscheck_function
 from torch_reference.checker.gradients import assert_gradients_match, crosscheck
 from torch_reference.checker.report.results import Report
 
-__all__ = ["Report", "assert_gradients_match", "crosscheck"]
+__all__ = ["Report", "assert_function_matches", "assert_gradients_match", "crosscheck", "crosscheck_function"]

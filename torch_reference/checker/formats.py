@@ -37,6 +37,10 @@ class Format:
     tensor: torch.dtype
     integer: torch.dtype
 
+    def rounded(self, values: Array) -> Array:
+        """Return the nearest numbers of this format."""
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.tensor).double().numpy()
+
 
 FLOAT64 = Format("float64", 2.0**-52, 2.0**-1074, 64, torch.float64, torch.int64)
 FLOAT32 = Format("float32", 2.0**-23, 2.0**-149, 32, torch.float32, torch.int32)

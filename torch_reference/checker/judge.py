@@ -11,19 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import Case
 from torch_reference.checker.causes.diagnosis import Verdict, diagnose
 from torch_reference.checker.causes.precision import Nudged, imprecise
-from torch_reference.checker.formats import Array, Format, coarser_than
+from torch_reference.checker.formats import Array, Format
 from torch_reference.checker.kinks.mixtures import explains, variants
 from torch_reference.checker.kinks.sides import Sides, other_sides
 from torch_reference.checker.reference.evaluation import Reference, exact
 from torch_reference.checker.rounding import CLOSER, Allowance, measure
 
 MATCH = "match", "Agrees with autograd to rounding."
+KINK = "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
 UNEXPLAINED = {"mismatch", "partial"}
 
-Budget = Callable[[Allowance, str], Array]
 # Moves the inputs by a relative amount; returns the manual gradients there, and the inputs. None if manual refuses.
 Probe = Callable[[float], tuple[Mapping[str, Array], Mapping[str, Any]] | None]
 
@@ -68,7 +69,7 @@ def judge(
     reference: Reference,
     inputs: Mapping[str, Any],
     probe: Probe,
-    budget: Budget = Allowance.allowed,
+    budget: Budget | None = None,
 ) -> Judgement:
     """Judge each gradient.
 
@@ -82,9 +83,10 @@ def judge(
         All inputs as NumPy arrays, for causes that look for terms and factors.
     probe : callable
         Asks for the gradients elsewhere.
-    budget : callable
-        Returns the difference that is allowed to each entry of a gradient.
+    budget : Budget, optional
+        What the gradients are held to.
     """
+    budget = budget or Budget()
     allowance = measure(reference)
     cases = _cases(given, inputs, allowance, budget)
     for effort in CLOSER:
@@ -99,12 +101,19 @@ def judge(
     verdicts = {}
     for name, case in cases.items():
         if name in suspects:
-            verdicts[name] = _explained(case, allowance, sides, probe)
+            verdicts[name] = _explained(case, allowance, sides, probe, budget)
         elif case.returned.epsilon > case.epsilon:
             verdicts[name] = "precision", _returned_coarsely(case)
         else:
             verdicts[name] = MATCH
+    kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
+    if sides and len(kinked) > 1 and not explains(sides, kinked):
+        verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
     return Judgement(cases, verdicts, allowance)
+
+
+def _at_odds(names: list[str]) -> str:
+    return f"At a kink of the loss {' and '.join(names)} are valid one by one, but took different sides of it."
 
 
 def _cases(
@@ -115,7 +124,7 @@ def _cases(
             name,
             each.values,
             allowance.gradients[name],
-            budget(allowance, name),
+            budget.allowed(allowance, name),
             inputs,
             allowance.epsilon,
             each.returned,
@@ -129,22 +138,22 @@ def _to_explain(case: Case) -> Any:
     return case.wrong if case.comparable else np.ones(case.reference.shape, dtype=bool)
 
 
-def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Probe) -> Verdict:
+def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Probe, budget: Budget) -> Verdict:
     """Return code and message for a gradient that rounding does not explain."""
     finite = np.isfinite(case.reference)
     if case.comparable and not finite.all() and np.isfinite(case.manual).all():
         if not case.wrong[finite].any() and np.isfinite(allowance.reference.loss()):
             return "kink", "Autograd itself is not finite there: the loss has no derivative. The rest agrees."
         return "mismatch", "Autograd itself is not finite: there is nothing to compare with."
-    if sides and case.comparable and explains(sides, case.name, case.manual):
-        return "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
-    code, message = _cause(case, allowance, probe)
+    if sides and case.comparable and explains(sides, {case.name: case.manual}):
+        return KINK
+    code, message = _cause(case, allowance, probe, budget)
     if code in UNEXPLAINED and sides:
         for variant in variants(sides, case.name):
             seen = variant(case)
             if case.comparable and not seen.wrong.any():
                 continue
-            other, words = _cause(seen, allowance, probe)
+            other, words = _cause(seen, allowance, probe, budget)
             if other not in UNEXPLAINED | {"precision"}:
                 return other, f"{words} (Apart from entries at a kink of the loss.)"
         if case.comparable and sides.touch(case.name, case.wrong):
@@ -152,10 +161,10 @@ def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Pro
     return code, message
 
 
-def _cause(case: Case, allowance: Allowance, probe: Probe) -> Verdict:
+def _cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Verdict:
     """Return what the causes say."""
-    lower = [(each, allowance.allowed(case.name, each.epsilon)) for each in coarser_than(case.epsilon)]
-    if case.comparable:
+    lower = budget.lower(allowance, case.name)
+    if case.comparable and case.returned.epsilon > case.epsilon:
         for each, allowed in lower:
             if each == case.returned and (np.abs(case.difference) <= allowed).all():
                 return "precision", _returned_coarsely(case)

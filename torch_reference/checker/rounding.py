@@ -156,7 +156,7 @@ def bound(allowance: Allowance, moved: Array, draws: int, value: Array, epsilon:
     """Return the allowance of entries that moved so much under noise. Large arrays: few passes, in place."""
     with np.errstate(all="ignore"):
         rounded = np.abs(value)
-        limit = _raised(moved + allowance.evaluated * rounded, draws)  # the noise itself is seen in whole units
+        limit = raised(moved + allowance.evaluated * rounded, draws)  # the noise itself is seen in whole units
         limit *= allowance.factor * GAUSSIAN / draws / allowance.amplitude * epsilon / 2
         rounded *= FINAL * epsilon / 2
         limit += rounded
@@ -235,7 +235,7 @@ def _with_alternatives(known: Allowance) -> Allowance:
     return replace(known, extra=extra)
 
 
-def _raised(scatter: Array, draws: int) -> Array:
+def raised(scatter: Array, draws: int) -> Array:
     """Raise scatters that are small by chance towards those of their row and column.
 
     Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much they are raised, at

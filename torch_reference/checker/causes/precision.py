@@ -43,6 +43,9 @@ def imprecise(case: Case, lower: Lower, nudged: Nudged, slope: Slope) -> str | N
     """
     if not np.isfinite(case.difference).all():
         return None
+    for each, allowed in lower:
+        if case.returned.epsilon >= each.epsilon and (np.abs(case.difference) <= allowed).all():
+            return f"The formula is right, but intermediate results or sums are kept in {each.name} inside."
     wrong, nontrivial = np.count_nonzero(case.wrong), np.count_nonzero(case.nontrivial)
     if wrong < WIDESPREAD * nontrivial:
         return None

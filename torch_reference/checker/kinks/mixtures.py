@@ -5,7 +5,7 @@
 ReLU'(0) = 2 needs t = 2, and the whole gradient sent to both entries of a tied maximum is no mixture at all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -20,13 +20,14 @@ MIXING = 4.0  # roundings of a share: the division by the number of rivals, the 
 FLOOR = 1e-12  # least allowance in the fit, relative to the largest entry; what it finds is held to the true one
 
 
-def explains(sides: Sides, name: str, manual: Array) -> bool:
-    """Say whether a gradient is a mixture of the limits, to rounding."""
-    base, allowed = sides.base[name], sides.allowed[name]
+def explains(sides: Sides, manual: Mapping[str, Array]) -> bool:
+    """Say whether gradients are a mixture of the limits, to rounding: all of them with the same shares."""
+    base, allowed, given = (_joined(each, manual) for each in (sides.base, sides.allowed, manual))
     finite = np.isfinite(base)
-    residual = np.where(finite, manual - base, 0.0)
+    residual = np.where(finite, given - base, 0.0)
     for limits in (sides.single, sides.uniform):
-        steps = [np.where(finite & np.isfinite(limit[name]), limit[name] - base, 0.0) for limit in limits]
+        others = [_joined(limit, manual) for limit in limits]
+        steps = [np.where(finite & np.isfinite(other), other - base, 0.0) for other in others]
         steps = [step for step in steps if (np.abs(step) > allowed).any()]
         largest = np.max(np.abs([base, *steps]), axis=0)
         mixed = 2 * allowed + MIXING * sides.epsilon * np.where(finite, largest, 0.0)
@@ -60,3 +61,8 @@ def mixture(steps: Sequence[Array], residual: Array, allowed: Array) -> Array:
     changed = np.abs(matrix).max(axis=1) > 0
     share = bounded_least_squares(matrix[changed], goal.reshape(-1)[changed])
     return np.asarray(np.tensordot(share, np.stack(steps), axes=1))
+
+
+def _joined(arrays: Mapping[str, Array], names: Iterable[str]) -> Array:
+    """Return some arrays as one."""
+    return np.concatenate([arrays[name].reshape(-1) for name in names])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from torch_reference.checker.formats import FLOAT64, Array, Format, format_of
+from torch_reference.checker.reference.casts import Cast
 from torch_reference.checker.reference.modes import Mode, stacked
 
 Gradients = dict[str, Array]
@@ -56,6 +57,10 @@ class Reference:
         """Return the same loss, each input in its own precision."""
         return replace(self, lifted=False)
 
+    def returned(self) -> Any:
+        """Return what the function returns, be it a loss or not."""
+        return self._run(())[0]
+
     def loss(self) -> float:
         """Return the value of the loss."""
         return float(self._forward(())[0].detach())
@@ -69,7 +74,8 @@ class Reference:
             Each sees, and may change, every operation; the last one first.
         """
         loss, leaves = self._forward(modes)
-        with _quiet(self._default()), stacked([mode for mode in modes if mode.backward]):
+        backward = [mode for mode in self._modes(modes) if mode.backward]
+        with _quiet(self._default()), stacked(backward):
             found = torch.autograd.grad(loss, [leaves[name] for name in self.wanted], allow_unused=True)
         return {
             name: np.zeros(leaves[name].shape) if gradient is None else gradient.detach().double().cpu().numpy()
@@ -91,14 +97,21 @@ class Reference:
     def _default(self) -> torch.dtype:
         return FLOAT64.tensor if self.lifted else self.coarsest.tensor
 
+    def _modes(self, modes: tuple[Mode, ...]) -> tuple[Mode, ...]:
+        """Add the cast of all to float64, before the others see an operation."""
+        return (*modes, Cast(FLOAT64)) if self.lifted else modes
+
     def _forward(self, modes: tuple[Mode, ...]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        returned, leaves = self._run(modes)
+        return _checked(returned), leaves
+
+    def _run(self, modes: tuple[Mode, ...]) -> tuple[Any, dict[str, torch.Tensor]]:
         tensors = {name: _tensor(value, self.lifted) for name, value in self.inputs.items()}
         for mode in modes:
             mode.begin(tensors.values())
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
-        with _quiet(self._default()), _seeded(self.seed), stacked(modes):
-            loss = self.function(**tensors)
-        return _checked(loss), leaves
+        with _quiet(self._default()), _seeded(self.seed), stacked(self._modes(modes)):
+            return self.function(**tensors), leaves
 
 
 def is_floating(value: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Functions with a backward pass by hand, right and wrong, for the check of PyTorch functions."""

@@ -1,0 +1,32 @@
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from kernels import losses, normalization, pointwise, products  # noqa: E402
+
+from torch_reference import crosscheck_function  # noqa: E402
+
+FAMILIES = (losses, normalization, pointwise, products)
+FAULTS = [each for family in FAMILIES for each in family.FAULTS]
+RIGHT = [each for family in FAMILIES for each in family.RIGHT]
+TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+def checked(kernel, dtype=None, **options):
+    inputs = kernel.inputs(torch.Generator().manual_seed(1), dtype or kernel.dtype)
+    return crosscheck_function(kernel.function, kernel.reference, inputs, **kernel.options, **options)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_fault_is_found_and_named(fault):
+    report = checked(fault)
+    found = {name: gradient.code for name, gradient in report.gradients.items() if not gradient.ok}
+    assert set(found.values()) & set(fault.codes.split()), report
+    assert not fault.where or found.get(fault.where) in fault.codes.split(), report
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=str)
+@pytest.mark.parametrize("right", RIGHT, ids=str)
+def test_what_is_right_is_not_accused(right, dtype):
+    report = checked(right, dtype)
+    assert report.ok, report

@@ -1,0 +1,190 @@
+"""A function at one point: what the judge says of its answer, and what the probes find besides."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from torch_reference.checker.causes.diagnosis import Verdict
+from torch_reference.checker.experiment import Experiment
+from torch_reference.checker.formats import Array
+from torch_reference.checker.judge import UNEXPLAINED, Judgement
+from torch_reference.checker.low_precision import LowPrecision
+from torch_reference.checker.probes.calls import Answer, Tensors
+from torch_reference.checker.probes.layout import layout
+from torch_reference.checker.probes.needed import needed
+from torch_reference.checker.probes.side_effects import side_effects
+from torch_reference.checker.probes.simpler import simplified
+from torch_reference.checker.probes.trial import Findings, Trial
+from torch_reference.checker.probes.upstream import upstream as follows_upstream
+from torch_reference.checker.report.gradient import GradientReport
+from torch_reference.checker.report.results import Report
+from torch_reference.checker.reporting import gradient_report, note
+
+Verdicts = dict[str, Verdict]
+Probe = tuple[str, Callable[[Trial], Findings]]
+
+RIGHT = {"match", "kink", "rounded"}
+# The first that finds something names the cause.
+PROBES: tuple[Probe, ...] = (
+    ("side-effect", side_effects),
+    ("upstream", follows_upstream),
+    ("layout", layout),
+    ("missing", needed),
+)
+# What these find explains a wrong gradient too, unless that has a cause that brings it about.
+DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite"}}
+
+
+def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, ...] = PROBES) -> Report:
+    """Return one verdict for each output and for each floating input.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        The function and the point.
+    strict : bool
+        Whether `rounded` is not good enough.
+    probes : tuple
+        What is tried beyond the plain answer.
+    """
+    run = experiment.run()
+    expected = experiment.expected()
+    _check_outputs(run.outputs, expected)
+    upstream = experiment.upstream(run.outputs)
+    fixed = frozenset(name for name in upstream if not run.outputs[name].requires_grad)
+    fixed = frozenset() if len(fixed) == len(upstream) else fixed  # a function with no gradient at all is wrong
+    try:
+        answer, error = run.answer(experiment.inputs, upstream, experiment.seed), ""
+    except Exception as problem:
+        answer, error = _without_gradients(experiment, run.outputs), f"{type(problem).__name__}: {problem}"
+    shapes = {name: value.shape for name, value in expected.items()}
+    found, low = experiment.judge(answer, upstream, shapes, fixed)
+    verdicts = found.verdicts | _absent(answer, error, found.verdicts) | (_rounded(found, low) if low else {})
+    if not error:
+        arriving = {name: value for name, value in upstream.items() if name not in fixed}
+        allowed = {name: _tolerance(case.manual, case.reference, case.allowed) for name, case in found.cases.items()}
+        trial = Trial(
+            experiment.function, experiment.inputs, arriving, experiment.wanted, experiment.seed, answer, allowed
+        )
+        verdicts = _probed(trial, verdicts, probes)
+        if probes:
+            verdicts |= _better_elsewhere(experiment, trial, verdicts, upstream, shapes, fixed)
+    gradients = {
+        name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
+        for name, case in found.cases.items()
+    }
+    gradients |= _constants(run.outputs, expected)
+    ordered = {name: gradients[name] for name in (*run.outputs, *experiment.wanted)}
+    return Report(ordered, note(ordered, found.allowance.reference))
+
+
+def _check_outputs(outputs: Tensors, expected: Tensors) -> None:
+    if list(outputs) != list(expected):
+        raise ValueError(f"the function returns {', '.join(outputs)}, but the reference {', '.join(expected)}")
+    for name, value in outputs.items():
+        if value.is_floating_point() != expected[name].is_floating_point():
+            raise ValueError(f"{name} is {value.dtype}, but the reference's is {expected[name].dtype}")
+        if value.numel() != expected[name].numel():
+            shapes = tuple(value.shape), tuple(expected[name].shape)
+            raise ValueError(f"{name} has shape {shapes[0]}, but the reference's has shape {shapes[1]}")
+
+
+def _without_gradients(experiment: Experiment, outputs: Tensors) -> Answer:
+    """Return an answer for a backward pass that failed."""
+    nothing = {name: torch.full_like(experiment.inputs[name], float("nan")) for name in experiment.wanted}
+    return Answer({name: value.detach() for name, value in outputs.items()}, nothing, ())
+
+
+def _absent(answer: Answer, error: str, verdicts: Mapping[str, Verdict]) -> Verdicts:
+    """Return the verdicts on gradients that there are none of."""
+    if error:
+        code = "shape" if "invalid gradient" in error and "shape" in error else "missing"
+        message = f"The backward pass raises {error.strip().splitlines()[0]}"
+        return dict.fromkeys(answer.gradients, (code, message))
+    absent = [name for name, gradient in answer.gradients.items() if gradient is None]
+    message = "It is None, but the right gradient is not zero."
+    return {name: ("missing", message) for name in absent if verdicts[name][0] not in RIGHT}
+
+
+def _rounded(found: Judgement, budget: LowPrecision) -> Verdicts:
+    """Return the verdicts on what keeps to the coarse budget only."""
+    coarse = {}
+    for name in found.cases:
+        if found.verdicts[name][0] == "match" and not budget.is_fine(found.allowance, name):
+            factor = budget.coarseness(found.allowance, name)
+            message = f"with float32 accumulators its error would be {factor:.2g} times smaller."
+            coarse[name] = "rounded", f"Right, but rounded more often than once a stored tensor: {message}"
+    return coarse
+
+
+def _probed(trial: Trial, verdicts: Verdicts, probes: tuple[Probe, ...]) -> Verdicts:
+    """Let what a probe finds take the place of a verdict that it overrules."""
+    found: Verdicts = {}
+    for code, probe in probes:
+        for name, message in probe(trial).items():
+            if verdicts[name][0] in RIGHT or verdicts[name][0] not in DEEPER.get(code, {verdicts[name][0]}):
+                found.setdefault(name, (code, message))
+    return verdicts | found
+
+
+def _better_elsewhere(
+    experiment: Experiment,
+    trial: Trial,
+    verdicts: Verdicts,
+    upstream: Tensors,
+    shapes: Mapping[str, torch.Size],
+    fixed: frozenset[str],
+) -> Verdicts:
+    """See whether what is wrong for no known reason is right for simpler upstream gradients or contiguous inputs."""
+    found: Verdicts = {}
+    for words, code, inputs, simpler in simplified(experiment.inputs, upstream):
+        unknown = [name for name in trial.wanted if verdicts[name][0] in UNEXPLAINED and name not in found]
+        if not unknown:
+            break
+        point = replace(experiment, inputs=inputs)
+        try:
+            answer = point.run().answer(inputs, simpler, experiment.seed)
+        except Exception:  # noqa: S112 (another cause than the one that is looked for)
+            continue
+        judged, _ = point.judge(answer, simpler, shapes, fixed)
+        for name in unknown:
+            case, code_there = judged.cases[name], judged.verdicts[name][0]
+            if (
+                code_there in RIGHT
+                and np.count_nonzero(np.abs(case.reference) > case.allowed) > case.reference.size / 2
+            ):
+                found[name] = code, words
+    return found
+
+
+def _tolerance(given: Array, right: Array, allowed: Array) -> Array:
+    """Return how far two answers may differ; more where the answer itself is larger than the right one."""
+    sizes = [float(np.abs(each[np.isfinite(each)]).max(initial=0.0)) for each in (given, right)]
+    tolerance = 2 * max(1.0, sizes[0] / sizes[1] if sizes[1] else 1.0) * allowed
+    return tolerance.reshape(given.shape) if given.size == right.size else np.broadcast_to(tolerance.max(), given.shape)
+
+
+def _shown(answer: Answer, name: str, counted: Array) -> Any:
+    """Return what was returned, as NumPy has it; for None, what it counts as."""
+    tensor = answer.outputs[name] if name in answer.outputs else answer.gradients[name]
+    if tensor is None:
+        return counted
+    tensor = tensor.detach().cpu()
+    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _constants(outputs: Tensors, expected: Tensors) -> dict[str, GradientReport]:
+    """Return the verdicts on outputs of whole numbers and truth values, which have to be the same."""
+    found = {}
+    for name, value in outputs.items():
+        if value.is_floating_point():
+            continue
+        manual, right = value.detach().cpu().numpy(), expected[name].cpu().numpy().astype(np.float64)
+        wrong = int(np.count_nonzero(manual.reshape(right.shape) != right))
+        code = "mismatch" if wrong else "match" if manual.shape == right.shape else "shape"
+        message = f"{wrong} of {right.size} entries differ." if wrong else "The same numbers as the reference's."
+        found[name] = GradientReport(name, code, message, manual, right, wrong)
+    return found

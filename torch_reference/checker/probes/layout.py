@@ -1,0 +1,134 @@
+"""A tensor may lie in memory in many ways; autograd hands backward passes whatever the next operation has made.
+
+Functions may refuse inputs of some layouts. They may not refuse upstream gradients: whoever calls the function has no
+say in how those lie.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from torch_reference.checker.probes.trial import Findings, Trial
+
+Lay = Callable[[torch.Tensor], torch.Tensor]
+PADDING = 3  # entries of the wider tensor on each side
+
+
+def layout(trial: Trial) -> Findings:
+    """Find outputs and gradients that are wrong for tensors that are not contiguous."""
+    plain = {name: _contiguous(value) for name, value in trial.inputs.items()}
+    found: Findings = {}
+    for words, lay in LAYOUTS.items():
+        moved = {name: lay(value) for name, value in trial.inputs.items() if _has_layout(value)}
+        arriving = {name: lay(value) for name, value in trial.upstream.items()}
+        if not _wrong(trial, {**plain, **moved}, arriving)[0]:
+            continue
+        for names, message in _apart(trial, words, plain, moved, arriving):
+            for name in names:
+                found.setdefault(name, message)
+    for axes, words in ((None, "expanded (stride 0)"), (-1, "expanded along the last axis (stride 0)")):
+        arriving = {name: _expanded(value, axes) for name, value in trial.upstream.items()}
+        if all(value.is_contiguous() for value in arriving.values()):
+            continue
+        expected = trial.ask(upstream={name: value.contiguous() for name, value in arriving.items()})
+        try:
+            wrong = trial.differing(trial.ask(upstream=arriving), expected)
+            message = f"Wrong where the upstream gradient is {words}; right for a contiguous one."
+        except Exception as error:
+            wrong, message = list(trial.wanted), _refused(f"an upstream gradient that is {words}", error)
+        for name in wrong:
+            found.setdefault(name, message)
+    return found
+
+
+def transposed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same entries with the last two axes swapped in memory."""
+    return tensor.transpose(-1, -2).contiguous().transpose(-1, -2) if tensor.dim() > 1 else tensor.contiguous()
+
+
+def outer_transposed(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same entries with the two axes before the last swapped in memory, as attention's heads are."""
+    return tensor.transpose(-2, -3).contiguous().transpose(-2, -3) if tensor.dim() > 2 else tensor.contiguous()
+
+
+def sliced(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same entries as part of a wider tensor, whose other entries are NaN (or large integers)."""
+    if not tensor.dim():
+        return tensor.clone()
+    wide = [*tensor.shape[:-1], tensor.shape[-1] + 2 * PADDING]
+    around = torch.full(wide, _poison(tensor.dtype), dtype=tensor.dtype, device=tensor.device)
+    part = around.narrow(-1, PADDING, tensor.shape[-1])
+    return part.copy_(tensor.detach())
+
+
+LAYOUTS: dict[str, Lay] = {
+    "transposed": transposed,
+    "transposed in its outer axes": outer_transposed,
+    "a slice of a wider tensor": sliced,
+}
+
+
+def _wrong(trial: Trial, inputs: dict[str, Any], arriving: dict[str, torch.Tensor]) -> tuple[list[str], str]:
+    """Return what is wrong with these inputs and upstream gradients, and the error if there was one."""
+    try:
+        return trial.differing(trial.ask(inputs, arriving)), ""
+    except Exception as error:
+        return list(trial.wanted), f"{type(error).__name__}: {error}"
+
+
+def _apart(
+    trial: Trial, words: str, plain: dict[str, Any], moved: dict[str, Any], arriving: dict[str, torch.Tensor]
+) -> list[tuple[list[str], str]]:
+    """Lay one tensor after the other in this way, and say for which the answer is wrong."""
+    found = []
+    names, error = _wrong(trial, trial.inputs, arriving)
+    if names and error:
+        found.append((names, f"The backward pass refuses an upstream gradient that is {words}: {_first(error)}"))
+    elif names:
+        found.append((names, f"Wrong where the upstream gradient is {words}; right for a contiguous one."))
+    for name, value in moved.items():
+        if value.is_contiguous():
+            continue
+        inputs = {**plain, name: value}
+        try:
+            trial.ask(inputs, wanted=())
+        except Exception:  # noqa: S112 (refused, with an error: no wrong numbers)
+            continue
+        names, error = _wrong(trial, inputs, trial.upstream)
+        if names:
+            reason = f": {_first(error)}" if error else "; right for a contiguous one."
+            found.append((names, f"Wrong where {name} is {words}{reason}"))
+    return found
+
+
+def _expanded(tensor: torch.Tensor, axis: int | None) -> torch.Tensor:
+    """Return a tensor of the same shape whose entries along an axis, or all of them, are one entry in memory."""
+    if not tensor.dim() or not tensor.numel():
+        return tensor
+    if axis is None:
+        return tensor.reshape(-1)[:1].reshape([1] * tensor.dim()).expand(tensor.shape)
+    return tensor.narrow(axis, 0, 1).expand(tensor.shape)
+
+
+def _has_layout(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.dim() > 0 and value.numel() > 1
+
+
+def _contiguous(value: Any) -> Any:
+    return value.detach().contiguous() if isinstance(value, torch.Tensor) else value
+
+
+def _poison(dtype: torch.dtype) -> float | bool:
+    if dtype.is_floating_point:
+        return float("nan")
+    return True if dtype == torch.bool else torch.iinfo(dtype).max
+
+
+def _refused(what: str, error: Exception) -> str:
+    return f"The backward pass refuses {what}: {_first(f'{type(error).__name__}: {error}')}"
+
+
+def _first(error: str) -> str:
+    """Return the first line of an error."""
+    return error.strip().splitlines()[0]

@@ -1,0 +1,35 @@
+"""Simpler points than a given one: where a function is right there, what was taken away is what it gets wrong."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from torch_reference.checker.probes.calls import Tensors
+
+AXES = 4  # of an output, of which so many at most are tried
+
+
+def simplified(
+    inputs: dict[str, Any], upstream: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, str, dict[str, Any], Tensors]]:
+    """Yield what a function gets wrong if it is right there, the code for that, and simpler inputs and upstream."""
+    strided = [name for name, value in inputs.items() if isinstance(value, torch.Tensor) and not value.is_contiguous()]
+    if strided:
+        straight = {name: inputs[name].detach().contiguous() for name in strided}
+        words = f"Wrong for these strides of {', '.join(strided)}; right for contiguous tensors."
+        yield words, "layout", {**inputs, **straight}, dict(upstream)
+    if len(upstream) > 1:
+        for name, value in upstream.items():
+            words = f"It does not follow the upstream gradient of {name}: right only where that is zero."
+            yield words, "upstream", inputs, {**upstream, name: torch.zeros_like(value)}
+    for axis in range(min(AXES, max(value.dim() for value in upstream.values()))):
+        words = f"It mixes its upstream gradient along axis {axis} of the output: right only for equal entries."
+        yield words, "upstream", inputs, {name: _level(value, axis) for name, value in upstream.items()}
+
+
+def _level(value: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return the first entry along an axis in place of all."""
+    if axis >= value.dim() or not value.numel():
+        return value
+    return value.narrow(axis, 0, 1).expand(value.shape).contiguous()
