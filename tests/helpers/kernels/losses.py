@@ -159,17 +159,21 @@ def with_logsumexp(fault: str = "") -> Any:
     """Two outputs: log softmax, and the logarithm of its denominator."""
 
     def forward(ctx: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        total = x.logsumexp(-1)
+        total = wide(x).logsumexp(-1)
         ctx.save_for_backward(x)
+        outputs = (wide(x) - total[:, None]).to(x.dtype), total.to(x.dtype)
         if fault == "constant":
-            ctx.mark_non_differentiable(total)
-        return x - total[:, None], total
+            ctx.mark_non_differentiable(outputs[1])
+        return outputs
 
     def backward(ctx: Any, upstream: torch.Tensor, upstream_total: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors
-        p = x.softmax(-1)
-        gradient = upstream - p * upstream.sum(-1, keepdim=True)
-        return gradient if fault in {"second ignored", "constant"} else gradient + p * upstream_total[:, None]
+        g, total, z = wide(upstream, upstream_total, x)
+        p = z.softmax(-1)
+        gradient = g - p * g.sum(-1, keepdim=True)
+        if fault not in {"second ignored", "constant"}:
+            gradient = gradient + p * total[:, None]
+        return gradient.to(x.dtype)
 
     return kernel(forward, backward)
 

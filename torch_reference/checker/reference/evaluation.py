@@ -121,11 +121,10 @@ def is_floating(value: Any) -> bool:
 
 def exact(value: Any) -> NDArray[Any]:
     """Return a copy of an input as an array, a floating one in float64."""
-    array = value.detach().cpu() if isinstance(value, torch.Tensor) else np.asarray(value)
-    return np.array(
-        array.double() if isinstance(array, torch.Tensor) and is_floating(array) else array,
-        dtype=np.float64 if is_floating(value) else None,
-    )
+    if isinstance(value, torch.Tensor):
+        array = value.detach().cpu()
+        return (array.double() if is_floating(value) else array.clone()).numpy().copy()
+    return np.array(value, dtype=np.float64 if is_floating(value) else None)
 
 
 def _tensor(value: Any, lift: bool) -> torch.Tensor:
