@@ -1,11 +1,11 @@
 """The check of hand-derived gradients against autograd. Imports no other room.
 
-Whoever is higher knows those below: the face for NumPy (`gradients`, with `manual`, which calls what is under test) and
-`reporting` -> `judge` -> `kinks`, `causes` -> `rounding`, `case` -> `reference` -> `formats`. `report` knows results
-only.
+Whoever is higher knows those below: the faces for NumPy (`gradients`, with `manual`, which calls what is tested) and
+for PyTorch (`functions`) -> `reporting` -> `judge` -> `kinks`, `causes` -> `budget` -> `rounding`, `case` ->
+`reference` -> `formats`. `report` knows results only.
 """
 
-from torch_reference.checker.functions import assert_function_matches, crosscheck_function
+from torch_reference.checker.functions.face import assert_function_matches, crosscheck_function
 from torch_reference.checker.gradients import assert_gradients_match, crosscheck
 from torch_reference.checker.report.results import Report
 

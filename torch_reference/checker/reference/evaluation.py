@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from torch_reference.checker.formats import FLOAT64, Array, Format, format_of
-from torch_reference.checker.reference.casts import Cast
 from torch_reference.checker.reference.modes import Mode, stacked
+from torch_reference.checker.reference.precisions import Cast
 
 Gradients = dict[str, Array]
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from torch_reference.checker.formats import format_of
-from torch_reference.checker.probes.calls import Tensors, named
+from torch_reference.checker.functions.probes.calls import Tensors, named
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from torch_reference.checker.probes.calls import copied, forward, seeded
-from torch_reference.checker.probes.trial import Findings, Trial
+from torch_reference.checker.functions.probes.calls import copied, forward, seeded
+from torch_reference.checker.functions.probes.trial import Findings, Trial
 
 
 def side_effects(trial: Trial) -> Findings:

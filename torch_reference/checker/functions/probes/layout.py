@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from torch_reference.checker.probes.trial import Findings, Trial
+from torch_reference.checker.functions.probes.trial import Findings, Trial
 
 Lay = Callable[[torch.Tensor], torch.Tensor]
 PADDING = 3  # entries of the wider tensor on each side

@@ -2,8 +2,8 @@
 
 import torch
 
-from torch_reference.checker.probes.calls import Tensors
-from torch_reference.checker.probes.trial import Findings, Trial
+from torch_reference.checker.functions.probes.calls import Tensors
+from torch_reference.checker.functions.probes.trial import Findings, Trial
 
 
 def upstream(trial: Trial) -> Findings:

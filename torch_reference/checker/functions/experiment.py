@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from torch_reference.checker.formats import FLOAT32, Array, format_of
+from torch_reference.checker.functions.loss import Loss
+from torch_reference.checker.functions.low_precision import LowPrecision
+from torch_reference.checker.functions.probes.calls import Answer, Forward, Function, Tensors, forward
+from torch_reference.checker.functions.probes.trial import array
 from torch_reference.checker.judge import Given, Judgement, judge
-from torch_reference.checker.loss import Loss
-from torch_reference.checker.low_precision import LowPrecision
-from torch_reference.checker.probes.calls import Answer, Forward, Function, Tensors, forward
-from torch_reference.checker.probes.trial import array
 from torch_reference.checker.reference.evaluation import Reference
 
 

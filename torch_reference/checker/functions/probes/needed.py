@@ -2,7 +2,7 @@
 
 import torch
 
-from torch_reference.checker.probes.trial import Findings, Trial
+from torch_reference.checker.functions.probes.trial import Findings, Trial
 
 
 def needed(trial: Trial) -> Findings:

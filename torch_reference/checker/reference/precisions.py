@@ -1,13 +1,38 @@
-"""The rounding of a low precision, taken by chance: what PyTorch's own operations in it may do to a result."""
+"""Evaluate a computation in another precision than it names, or with that precision's rounding taken by chance."""
 
 from typing import Any
 
 import torch
 
-from torch_reference.checker.formats import FLOAT16, format_of
+from torch_reference.checker.formats import FLOAT16, FLOAT32, FORMATS, Format, format_of
 from torch_reference.checker.reference.modes import Mode
 from torch_reference.checker.reference.operations import SELECTIONS
 from torch_reference.checker.reference.private import outside_modes, returns_of
+
+FLOATING = {each.tensor for each in FORMATS.values()}
+RANDOM = {"rand", "randn", "rand_like", "randn_like"}  # other types draw other numbers from the same seed
+
+
+class Cast(Mode):
+    """Let every cast to a floating type be one to a given type.
+
+    Parameters
+    ----------
+    to : Format
+        The type.
+    """
+
+    def __init__(self, to: Format) -> None:
+        super().__init__()
+        self.to = to
+
+    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one operation."""
+        if name in RANDOM:
+            return operator(*args, **{**kwargs, "dtype": kwargs.get("dtype") or FLOAT32.tensor})
+        if kwargs.get("dtype") in FLOATING:
+            kwargs = {**kwargs, "dtype": self.to.tensor}
+        return operator(*args, **kwargs)
 
 
 class ByChance(Mode):

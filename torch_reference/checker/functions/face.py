@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from torch_reference.checker.examination import examine
-from torch_reference.checker.experiment import Experiment, is_floating_tensor
 from torch_reference.checker.formats import format_of
-from torch_reference.checker.probes.calls import Function
-from torch_reference.checker.probes.stress import stressed
+from torch_reference.checker.functions.examination import examine
+from torch_reference.checker.functions.experiment import Experiment, is_floating_tensor
+from torch_reference.checker.functions.probes.calls import Function
+from torch_reference.checker.functions.probes.stress import stressed
+from torch_reference.checker.functions.second_order import second_order
 from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.results import Report
-from torch_reference.checker.second_order import second_order
 
 
 def crosscheck_function(

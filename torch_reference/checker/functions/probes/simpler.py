@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from torch_reference.checker.probes.calls import Tensors
+from torch_reference.checker.functions.probes.calls import Tensors
 
 AXES = 4  # of an output, of which so many at most are tried
 

@@ -20,11 +20,10 @@ import numpy as np
 from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import difference
 from torch_reference.checker.formats import FLOAT32, Array, Format, coarser_than
+from torch_reference.checker.functions.loss import Loss
 from torch_reference.checker.judge import Given
-from torch_reference.checker.loss import Loss
-from torch_reference.checker.reference.casts import Cast
-from torch_reference.checker.reference.chance import ByChance
 from torch_reference.checker.reference.evaluation import Gradients, Reference
+from torch_reference.checker.reference.precisions import ByChance, Cast
 from torch_reference.checker.rounding import GAUSSIAN, Allowance, bound, distance, raised
 
 STORED = 3  # draws of the rounding of the outputs

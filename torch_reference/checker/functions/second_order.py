@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from torch_reference.checker.examination import examine
-from torch_reference.checker.experiment import Experiment
-from torch_reference.checker.probes.calls import Function, named
+from torch_reference.checker.functions.examination import examine
+from torch_reference.checker.functions.experiment import Experiment
+from torch_reference.checker.functions.probes.calls import Function, named
 from torch_reference.checker.report.gradient import GradientReport
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from torch_reference.checker.formats import Array, format_of
-from torch_reference.checker.probes.calls import Answer, Function, Tensors, called
+from torch_reference.checker.functions.probes.calls import Answer, Function, Tensors, called
 
 Findings = dict[str, str]
 COARSE = 16.0  # roundings of the largest entry: a sum of parts may cancel, and faults of this kind are gross
