@@ -21,8 +21,8 @@ from manual_backprop.sklearn import BackpropClassifier
 
 CASES = {
     "digits, 64-100-10, batches of 200": ("digits", (100,), 200, 50),
-    "letters, 784-1000-10, batches of 200": ("glyphs", (1000,), 200, 3),
-    "letters, 784-1000-10, full batch": ("glyphs", (1000,), 10_000, 3),
+    "letters, 784-1000-10, batches of 200": ("glyphs", (1000,), 200, 2),
+    "letters, 784-1000-10, full batch": ("glyphs", (1000,), 10_000, 2),
 }
 """The data, the hidden units, the batch, the epochs."""
 

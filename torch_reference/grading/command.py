@@ -46,12 +46,12 @@ OwnChecks = Callable[[int], Sequence[Check]]
 """Returns what to check where no file is named, drawn with a seed."""
 
 
-def main(arguments: Sequence[str] | None = None, own: OwnChecks | None = None, program: str | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, own: OwnChecks | None = None) -> int:
     """Run the checks that the command line asks for and return the exit status.
 
     0: everything matches; 1: something does not; 2: it could not run; 130: interrupted.
     """
-    options = make_parser(own is not None, program).parse_args(arguments)
+    options = make_parser(own is not None).parse_args(arguments)
     try:
         return _run(options, own)
     except UnusableError as error:
@@ -61,11 +61,9 @@ def main(arguments: Sequence[str] | None = None, own: OwnChecks | None = None, p
         return 130
 
 
-def make_parser(own: bool, program: str | None = None) -> argparse.ArgumentParser:
+def make_parser(own: bool) -> argparse.ArgumentParser:
     """Return the parser of the command line; with `own`, the file may be left out."""
-    parser = argparse.ArgumentParser(
-        prog=program, description="Check hand-derived gradients against PyTorch's autograd."
-    )
+    parser = argparse.ArgumentParser(description="Check hand-derived gradients against PyTorch's autograd.")
     parser.add_argument(
         "path",
         nargs="?" if own else None,
@@ -138,7 +136,11 @@ def _file(options: argparse.Namespace) -> Report:
     problem = posed(options.path, defined, np.random.default_rng(seed))
     with _evaluations() as counted:
         problem = replace(problem, reference=counted(problem.reference))
-        return check_file(options.path, problem, defined["manual"], options.timeout, seed)
+        report = check_file(options.path, problem, defined["manual"], options.timeout, seed)
+    missing = sorted(set(defined.get("WANTED", ())) - set(report.gradients))
+    if missing:
+        raise UnusableError(f"{options.path}: WANTED names {', '.join(missing)}, for which manual returns no gradient")
+    return report
 
 
 def _folder(options: argparse.Namespace) -> Grades:

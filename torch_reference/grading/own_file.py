@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,9 @@ def forked(manual: Any, name: str, seconds: float) -> Iterator[Remote]:
     """
     sys.stdout.flush()
     with pipes() as (requests, answers):
-        process = os.fork()
+        with warnings.catch_warnings():  # the child computes with NumPy only, whose threads survive a fork
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and later warn of any thread
+            process = os.fork()
         if not process:
             _serve(manual, requests[0], answers[1], name)
         os.close(requests.pop(0))

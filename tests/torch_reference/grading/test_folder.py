@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 import submissions
+from browser import chromium
 
 from torch_reference.grading.command import main
 
@@ -29,9 +30,8 @@ def graded(tmp_path_factory):
             (folder / f"{group}_{name}.py").write_text(text.replace("FOLDER", str(folder)), encoding="utf-8")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     output = folder.parent / "report.json"
-    status = main(
-        [str(folder), "--reference", str(folder / "reference.py"), "--json", str(output), "--timeout", str(SECONDS)]
-    )
+    written = ["--json", str(output), "--html", str(output.with_suffix(".html")), "--timeout", str(SECONDS)]
+    status = main([str(folder), "--reference", str(folder / "reference.py"), *written])
     return status, json.loads(output.read_text(encoding="utf-8")), folder, before
 
 
@@ -78,6 +78,23 @@ def test_a_hostile_file_never_passes(graded, name):
 def test_no_file_changes_another(graded):
     _, _, folder, before = graded
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_page_opens_in_a_browser(graded):
+    page = graded[2].parent / "report.html"
+    text = page.read_text(encoding="utf-8")
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "It is not a sandbox" in text
+    with chromium(width=360) as browser:
+        browser.get(page.as_uri())
+        assert browser.get_log("browser") == []
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 360
+        assert len(browser.find_elements("css selector", "tbody tr > th")) >= len(graded[1]["files"])
+        details = browser.find_elements("tag name", "details")
+        assert len(details) == sum(found["result"] != "failed" for found in graded[1]["files"].values())
+        browser.find_element("tag name", "summary").click()
+        assert details[0].get_attribute("open")
 
 
 @pytest.fixture

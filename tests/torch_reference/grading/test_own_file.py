@@ -74,6 +74,14 @@ def test_a_manual_that_ends_hangs_or_asks_torch_never_passes(check, line, messag
     assert err.count("\n") == 1
 
 
+def test_what_the_file_itself_wants_has_to_be_there(check):
+    text = RIGHT.replace('{"x": rng.normal(size=3), "scale": 1.5}', '{"x": rng.normal(size=3), "scale": np.ones(3)}')
+    assert check(text + "\nWANTED = ['x']")[0] == 0
+    status, _, err = check(text + "\nWANTED = ['x', 'scale']")
+    assert status == 2
+    assert err.endswith("own.py: WANTED names scale, for which manual returns no gradient\n")
+
+
 def test_patches_stay_in_the_copy(check):
     patch = "import torch_reference.checker as c; c.Report.ok = True; x = 2 * x"
     assert check(inside(patch).replace("    import", "    import sys; import"))[0] in {1, 2}

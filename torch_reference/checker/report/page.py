@@ -18,7 +18,7 @@ vertical-align: top }
 .crosscheck .number { font-variant-numeric: tabular-nums; text-align: right }
 .crosscheck tbody th { min-width: 6.5rem; width: 25% }
 .crosscheck thead { overflow-wrap: normal }
-.crosscheck code, .crosscheck th small { font-weight: normal; white-space: nowrap }
+.crosscheck th small { font-weight: normal; white-space: nowrap }
 .crosscheck .mark { border-radius: .3rem; padding: .1rem .4rem; white-space: nowrap }
 .crosscheck .right .mark { background: #0a03 }
 .crosscheck .warned .mark { background: #e905 }
