@@ -88,20 +88,24 @@ def layer_of(mistake):
     return layer if layer in CASES else {"normalize": "batch_norm"}[layer]
 
 
-def verdicts(mistake, seed=0):
+def verdicts(mistake):
     """Return the report of the check on the mistake."""
+    return examined(layer_of(mistake), broken(mistake))
+
+
+def examined(layer, backward, seed=0, dtype=np.float64):
+    """Return the report of the check on a backward function, on a draw of its layer's case."""
     from torch_reference import crosscheck
 
-    case = CASES[layer_of(mistake)]
-    backward = broken(mistake)
-    forward = getattr(importlib.import_module("manual_backprop.layers"), layer_of(mistake))
+    case = CASES[layer]
+    forward = getattr(importlib.import_module("manual_backprop.layers"), layer)
     rng = np.random.default_rng(seed)
-    inputs = case.inputs(rng, np.float64)
+    inputs = case.inputs(rng, dtype)
     taken = [name for name in inputs if name in inspect.signature(backward).parameters]
     wanted = [name for name, value in inputs.items() if value.dtype.kind == "f" and name not in case.constants]
     fixed = {name: inputs.pop(name) for name in case.constants}
     outputs = () if case.is_loss else as_tuple(forward(**inputs, **fixed, **case.options))
-    upstream = {f"grad_output_{i}": rng.normal(size=output.shape) for i, output in enumerate(outputs)}
+    upstream = {f"grad_output_{i}": rng.normal(size=output.shape).astype(dtype) for i, output in enumerate(outputs)}
 
     def manual(**given):
         gradients = backward(

@@ -1,0 +1,81 @@
+"""Write the index of the derivations: what is derived where, how often it was proven, which mistakes the check found.
+
+Every layer is checked against autograd on fresh draws, in float32 and float64, and every mistake of the pages is tried.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+
+from derivations import PAGES, examined, layer_of, mistakes, quotes, verdicts  # noqa: E402 (found there)
+from layer_table import CASES  # noqa: E402
+
+from manual_backprop import layers  # noqa: E402
+
+INTRODUCTION = """# Derivations
+
+From the definition of each layer to the lines of its backward, by sums and the chain rule; then the usual mistakes, and
+what the check says of them. A test compares every quotation with the source and runs every mistake. The order is one to
+read in: each page needs only those above it. `python scripts/index_derivations.py` writes this page.
+
+Proven: on so many random draws of inputs and upstream gradients the gradients agree with autograd to rounding. The
+tests draw many more, with all options of a layer. Mistakes: the wrong lines on the page that the check finds.
+
+| layer | derived | code | float32 | float64 | mistakes |
+|---|---|---|---|---|---|
+"""
+ORDER = (
+    *("mlp", "activations", "losses", "normalization", "convolution", "pooling"),
+    *("regularization", "tokens", "attention", "recurrent"),
+)
+"""The pages, those first that others build on."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Check everything and write the page; return 1 if a layer or a mistake was judged wrongly."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--draws", type=int, default=100, help="of each layer and precision (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "derivations" / "README.md", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+
+    found = [
+        (layer_of(mistake), not verdicts(mistake).ok) for mistake in tqdm(mistakes(), unit="mistake", disable=None)
+    ]
+    lines, failed = [], not all(noticed for _, noticed in found)
+    for page, layer in tqdm(list(derived()), unit="layer", disable=None):
+        agreed = [agreements(layer, dtype, options.draws) for dtype in (np.float32, np.float64)]
+        failed |= min(agreed) < options.draws
+        tried = [noticed for mistaken, noticed in found if mistaken == layer]
+        file = getattr(layers, layer).__module__.rpartition(".")[2]
+        code = f"[{file}.py](../../manual_backprop/layers/{file}.py)"
+        proven = " | ".join(f"{count} of {options.draws}" for count in agreed)
+        lines.append(f"| `{layer}` | [{page}.md]({page}.md) | {code} | {proven} | {sum(tried)} of {len(tried)} |\n")
+    options.out.write_text(INTRODUCTION + "".join(lines), encoding="utf-8")
+    return 1 if failed else 0
+
+
+def derived() -> Iterable[tuple[str, str]]:
+    """Yield page and layer of every derivation, in the order of reading."""
+    for page in sorted(PAGES, key=lambda path: ORDER.index(path.stem) if path.stem in ORDER else len(ORDER)):
+        functions = dict.fromkeys(function for _, function, _ in quotes(page))
+        for layer in (function.removesuffix("_backward") for function in functions if function.endswith("_backward")):
+            if layer in CASES:
+                yield page.stem, layer
+
+
+def agreements(layer: str, dtype: Any, draws: int) -> int:
+    """Return on how many draws all gradients of a layer agree with autograd."""
+    backward = getattr(layers, f"{layer}_backward")
+    return sum(examined(layer, backward, seed, dtype).ok for seed in range(draws))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
