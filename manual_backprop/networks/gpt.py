@@ -66,13 +66,7 @@ class GPT:
     def __init__(self, shape: GPTShape, parameters: Mapping[str, Array]) -> None:
         self.shape = shape
         self.parameters = dict(parameters)
-        expected = shape.parameter_shapes()
-        if expected.keys() != self.parameters.keys():
-            wrong = ", ".join(sorted(expected.keys() ^ self.parameters.keys()))
-            raise ValueError(f"parameters: missing or unknown: {wrong}")
-        for name, value in self.parameters.items():
-            if value.shape != expected[name]:
-                raise ValueError(f"{name}: expected {expected[name]}, got {value.shape}")
+        shape.check(self.parameters)
 
     @classmethod
     def initial(cls, shape: GPTShape, seed: int = 0, dtype: DTypeLike = np.float32) -> "GPT":
@@ -103,6 +97,11 @@ class GPT:
         tokens = self._tokens(x)
         logits, _, _ = self._forward(tokens)
         return logits.reshape(*tokens.shape, -1)
+
+    @staticmethod
+    def is_linear(name: str) -> bool:
+        """Return whether this parameter is the weight of a linear layer, (in, out) here and (out, in) in PyTorch."""
+        return not name.endswith(("norm.weight", "embedding.weight"))
 
     def backprop(self, x: ArrayLike, targets: ArrayLike) -> tuple[float, dict[str, Array]]:
         """Return the mean loss over all tokens and its gradient for every parameter.

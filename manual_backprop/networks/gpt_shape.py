@@ -1,5 +1,6 @@
 """What a GPT is made of: its sizes and options, the names and shapes of its parameters, and their first values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +85,22 @@ class GPTShape:
             if self.swiglu:
                 shapes[f"blocks.{i}.mlp.gate.weight"] = (self.width, self.hidden)
         return shapes | {"norm.weight": (self.width,)}
+
+    def check(self, parameters: Mapping[str, Array]) -> None:
+        """Refuse parameters that are not those of such a network.
+
+        Raises
+        ------
+        ValueError
+            If one is missing, unknown or of another shape.
+        """
+        expected = self.parameter_shapes()
+        if expected.keys() != parameters.keys():
+            wrong = ", ".join(sorted(expected.keys() ^ parameters.keys()))
+            raise ValueError(f"parameters: missing or unknown: {wrong}")
+        for name, value in parameters.items():
+            if value.shape != expected[name]:
+                raise ValueError(f"{name}: expected {expected[name]}, got {value.shape}")
 
     def initial_parameters(self, seed: int, dtype: DTypeLike) -> dict[str, Array]:
         """Draw weights from a Gaussian of deviation 0.02, those that end a block's branch 1 / sqrt(2 layers) as large.

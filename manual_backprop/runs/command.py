@@ -3,14 +3,9 @@
 import argparse
 import math
 import os
-import platform
-import signal
-import sys
 import time
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -24,6 +19,7 @@ from manual_backprop.optimizers import Momentum
 from manual_backprop.runs.folder import Checkpoint, RunFolder, State
 from manual_backprop.runs.interruption import Interruption
 from manual_backprop.runs.pictures import draw_curves, draw_hidden_units, draw_mistakes
+from manual_backprop.runs.process import as_process, versions
 from manual_backprop.runs.progress import progress, say, table
 
 CHECKPOINT_SECONDS = 5.0
@@ -57,27 +53,8 @@ MakeTrainer = Callable[[argparse.Namespace, Dataset, MLP, Checkpoint | None], Tr
 
 
 def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[str] | None = None) -> int:
-    """Run a training command, as the whole of its process, and return its exit status.
-
-    0: done; 1: training diverged; 2: it could not run; 130: interrupted, what was reached is saved (143: by SIGTERM).
-    """
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            return _run(parser.parse_args(argv), make_trainer)
-    except DivergenceError as error:
-        return _fail(error, status=1)
-    except (ValueError, OSError, MemoryError) as error:
-        return _fail(error, status=2)
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            raise
-        return _fail(error, status=2)  # PyTorch's MemoryError
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the outcome is decided
+    """Run a training command, as the whole of its process, and return its exit status, as `as_process` has them."""
+    return as_process(lambda: _run(parser.parse_args(argv), make_trainer))
 
 
 def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
@@ -117,7 +94,7 @@ def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
         folder.write_summary(
             {
                 "configuration": configuration | {"epochs": len(history)},
-                "versions": _versions(),
+                "versions": versions(),
                 "metrics": _plain(metrics),
                 "throughput": {
                     "epochs_per_second": len(history) / history.seconds[-1],
@@ -221,11 +198,6 @@ def _checksum(dataset: Dataset) -> int:
     return checksum
 
 
-def _versions() -> dict[str, str]:
-    packages = [name for name in ("numpy", "torch") if name in sys.modules]
-    return {"python": platform.python_version()} | {name: sys.modules[name].__version__ for name in packages}
-
-
 def _check_memory(configuration: Mapping[str, Any]) -> None:
     """Refuse what cannot fit: the system would end the run without a word."""
     sizes = configuration["sizes"]
@@ -239,17 +211,3 @@ def _check_memory(configuration: Mapping[str, Any]) -> None:
         raise ValueError(
             f"--hidden, --data: this takes {needed / 2**30:.0f} GiB, the machine has {available / 2**30:.0f} GiB"
         )
-
-
-def _fail(error: BaseException, status: int) -> int:
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    else:
-        text = str(error) or type(error).__name__
-    with suppress(OSError):  # where nobody reads
-        print(f"error: {' '.join(text.split())}", file=sys.stderr)
-    return status
-
-
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"warning: {message}", file=sys.stderr)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -40,6 +40,8 @@ class RunFolder:
     path : the folder; made, with those above it, when the run is opened
     """
 
+    results: ClassVar[tuple[str, ...]] = RESULTS
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoint_path = path / "checkpoint.safetensors"
@@ -73,7 +75,7 @@ class RunFolder:
 
     def remove_results(self) -> None:
         """Remove what an earlier run left, so that no file of it can be taken for this run's."""
-        for name in RESULTS:
+        for name in self.results:
             (self.path / name).unlink(missing_ok=True)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:

@@ -44,7 +44,9 @@ def write_tiny(path, count=60, seed=3):
 
 
 def command(side, *options):
-    return [sys.executable, str(SCRIPTS / f"train_{side}.py"), *map(str, options)]
+    """Return a command line of `train_numpy` or `train_torch`; `gpt_numpy` and `gpt_torch` have their whole names."""
+    name = side if side.startswith("gpt_") else f"train_{side}"
+    return [sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, options)]
 
 
 def run_process(side, *options, **settings):

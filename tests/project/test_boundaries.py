@@ -40,6 +40,7 @@ ROOMS = {
         "optimizer": set(),
         "sharding": set(),
         "graphs": set(),
+        "gpt_training": set(),
         "training": {"sharding", "graphs"},
         "checker": set(),
         "grading": {"checker"},

@@ -1,0 +1,1 @@
+"""Texts to train a language model on. Imports no other room."""

@@ -1,0 +1,161 @@
+"""Training steps of a GPT on all cores: sequences are shared out among workers, then the parameters."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from manual_backprop.arrays import Array
+from manual_backprop.fast.gpt_block import GPTBlock
+from manual_backprop.fast.gpt_layers import Tokens
+from manual_backprop.fast.workers import Workers
+from manual_backprop.networks import GPT
+from manual_backprop.optimizers import Optimizer
+
+T = TypeVar("T")
+
+# A batch is cut into so many blocks, whose gradients are added up in their order: the same bits come out whatever the
+# number of workers.
+BLOCKS = 4
+# The most sequences of a block that is only scored.
+UNTRAINED = 6
+# Entries of a parameter that one worker adds up and updates at a time.
+PIECE = 32_768
+
+
+class Batch(NamedTuple):
+    """Tokens (N, T) and for each the token that follows it."""
+
+    tokens: Tokens
+    targets: Tokens
+
+
+class SharedGPT:
+    """Steps and losses of one network, over and over, as a training loop needs them.
+
+    Each worker carries its sequences forward and backward while they are near in its caches. Then each adds up the
+    gradients of all blocks for its pieces of the parameters and updates them. Nothing of a step's size is allocated
+    in it.
+
+    Parameters
+    ----------
+    gpt, optimizer : the network and what updates it, by the same arrays
+    max_norm : the norm to which a step's gradient is scaled down where it is longer
+    workers : number of threads; by default as many as `Workers` finds right for the machine
+
+    Raises
+    ------
+    ValueError
+        If the network has an option, for which there is only the textbook form.
+    """
+
+    def __init__(self, gpt: GPT, optimizer: Optimizer, max_norm: float = 1.0, workers: int | None = None) -> None:
+        shape = gpt.shape
+        if shape.rms_norm or shape.rotary or shape.swiglu or shape.key_heads != shape.heads:
+            raise ValueError("the fast form knows no rms_norm, rotary, swiglu or grouped heads; use GPT.backprop")
+        self._gpt, self._optimizer, self._max_norm = gpt, optimizer, max_norm
+        self._workers = Workers(workers)
+        self._blocks: list[dict[int, GPTBlock]] = [{} for _ in range(self._workers.count)]
+        self._gradients = [
+            {name: np.empty_like(value) for name, value in gpt.parameters.items()} for _ in range(BLOCKS)
+        ]
+        self._pieces = [
+            (name, slice(start, start + rows))
+            for name, value in gpt.parameters.items()
+            for rows in [max(1, PIECE // math.prod(value.shape[1:]))]
+            for start in range(0, len(value), rows)
+        ]
+        self._scratch = [optimizer.scratch() for _ in range(self._workers.count)]
+
+    def train(self, batches: Sequence[Batch], learning_rates: Sequence[float]) -> list[float]:
+        """Make one step for each batch, and return the mean loss of each before its step."""
+        losses = [[0.0] * BLOCKS for _ in batches]
+        squares = [0.0] * len(self._pieces)
+        count = self._workers.count
+        first_step = self._optimizer.steps + 1
+
+        def task(worker: int, _: int) -> None:
+            for number, (batch, learning_rate) in enumerate(zip(batches, learning_rates, strict=True)):
+                blocks = _cut(batch)
+                for i in range(worker, len(blocks), count):
+                    losses[number][i] = self._backprop(worker, blocks[i], batch.tokens.size, self._gradients[i])
+                self._workers.meet()
+                for i in range(worker, len(self._pieces), count):
+                    squares[i] = self._add_up(len(blocks), *self._pieces[i])
+                self._workers.meet()
+                norm = math.sqrt(math.fsum(squares))
+                factor = self._max_norm / (norm + 1e-6)  # as clip_grad_norm
+                for i in range(worker, len(self._pieces), count):
+                    self._update(worker, *self._pieces[i], factor, learning_rate, first_step + number)
+                self._workers.meet()
+
+        self._run(task, count)
+        self._optimizer.steps += len(batches)
+        return [math.fsum(losses[i]) / batches[i].tokens.size for i in range(len(batches))]
+
+    def backprop(self, batch: Batch) -> tuple[float, dict[str, Array]]:
+        """Return the mean loss and the gradient, which the next call overwrites: `GPT.backprop` in place."""
+        blocks = _cut(batch)
+
+        def task(number: int, worker: int) -> float:
+            return self._backprop(worker, blocks[number], batch.tokens.size, self._gradients[number])
+
+        losses = self._run(task, len(blocks))
+        for piece in self._pieces:
+            self._add_up(len(blocks), *piece)
+        return math.fsum(losses) / batch.tokens.size, self._gradients[0]
+
+    def loss(self, batch: Batch) -> float:
+        """Return the mean loss."""
+        blocks = _cut(batch, math.ceil(len(batch.tokens) / UNTRAINED))
+
+        def task(number: int, worker: int) -> float:
+            return self._block(worker, blocks[number]).forward(*blocks[number])
+
+        return math.fsum(self._run(task, len(blocks))) / batch.tokens.size
+
+    def _run(self, task: Callable[[int, int], T], count: int) -> list[T]:
+        """Run tasks on the workers; a diverging network shows in its loss, warnings would only repeat it."""
+
+        def quiet(number: int, worker: int) -> T:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                return task(number, worker)
+
+        return self._workers.run(quiet, count)
+
+    def _backprop(self, worker: int, part: Batch, count: int, gradients: dict[str, Array]) -> float:
+        block = self._block(worker, part)
+        loss = block.forward(*part)
+        block.backward(*part, count, gradients)
+        return loss
+
+    def _block(self, worker: int, part: Batch) -> GPTBlock:
+        count = len(part.tokens)
+        if count not in self._blocks[worker]:
+            self._blocks[worker][count] = GPTBlock(self._gpt, count)
+        return self._blocks[worker][count]
+
+    def _add_up(self, count: int, name: str, rows: slice) -> float:
+        """Add up a piece of the blocks' gradients, in the first of them, and return the sum of its squares."""
+        total = self._gradients[0][name][rows]
+        for gradients in self._gradients[1:count]:
+            total += gradients[name][rows]
+        return float(np.vdot(total, total))
+
+    def _update(self, worker: int, name: str, rows: slice, factor: float, learning_rate: float, step: int) -> None:
+        gradient, optimizer = self._gradients[0][name][rows], self._optimizer
+        if factor < 1:
+            gradient *= factor
+        state = {kind: optimizer.state[kind][name][rows] for kind in optimizer.kinds}
+        optimizer.learning_rate = learning_rate
+        optimizer.update(name, self._gpt.parameters[name][rows], gradient, state, step, self._scratch[worker])
+
+
+def _cut(batch: Batch, blocks: int = BLOCKS) -> list[Batch]:
+    """Cut a batch into blocks whose numbers of sequences differ by one at most."""
+    count = len(batch.tokens)
+    blocks = min(blocks, count)
+    stops = [count * i // blocks for i in range(blocks + 1)]
+    return [Batch(batch.tokens[start:stop], batch.targets[start:stop]) for start, stop in pairwise(stops)]

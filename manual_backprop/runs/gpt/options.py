@@ -1,0 +1,67 @@
+"""The options of both commands that train a GPT."""
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+from manual_backprop.data.texts.characters import Text
+from manual_backprop.networks import GPTShape
+from manual_backprop.runs.options import _folder, _learning_rate, _positive, _seed
+
+BETAS = (0.9, 0.99)
+WEIGHT_DECAY = 0.1
+"""Of matrices, the embeddings' among them; the weights of norms do not decay."""
+
+MAX_NORM = 1.0
+
+FREE = ("out", "resume", "quiet")
+"""The options that may differ when a run is resumed; the schedule depends on the number of steps."""
+
+
+def make_parser(side: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that both commands have; the defaults are nanoGPT's for a CPU."""
+    parser = _Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.set_defaults(side=side)
+    parser.add_argument("--text", type=Path, metavar="FILE", help="a text; %(default)s means Python's documentation")
+    parser.add_argument("--layers", type=_positive, default=4, help="blocks of attention and MLP")
+    parser.add_argument("--heads", type=_positive, default=4, help="heads of attention")
+    parser.add_argument("--width", type=_positive, default=128, help="entries of a token's vector")
+    parser.add_argument("--context", type=_positive, default=64, help="characters that the network sees at once")
+    parser.add_argument("--batch-size", type=_positive, default=12, metavar="B", help="windows of the text in a step")
+    parser.add_argument("--steps", type=_positive, default=2000, help="updates of the weights")
+    parser.add_argument("--learning-rate", type=_learning_rate, default=1e-3, metavar="ALPHA", help="the largest one")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+    parser.add_argument("--seed", type=_seed, default=0, help="decides the initial weights, the windows, the sample")
+    parser.add_argument("--out", type=_folder, default=Path("runs") / f"gpt_{side}", metavar="DIR", help="results")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
+    return parser
+
+
+def configure(options: argparse.Namespace, text: Text) -> dict[str, Any]:
+    """Return what decides the outcome of a run."""
+    chosen = {name: value for name, value in vars(options).items() if name not in FREE}
+    return chosen | {"text": text.source, "text_crc32": text.checksum(), "vocabulary": len(text.characters)}
+
+
+def shape_of(options: argparse.Namespace, text: Text) -> GPTShape:
+    """Return the sizes of the network.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
+    """
+    return GPTShape(len(text.characters), options.layers, options.heads, options.width, options.context)
+
+
+def decays(shape: GPTShape) -> dict[str, float]:
+    """Return the weight decay of each parameter."""
+    return {name: WEIGHT_DECAY if len(size) > 1 else 0.0 for name, size in shape.parameter_shapes().items()}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {' '.join(message.split())}\n")

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from manual_backprop.data.texts.characters import MOST_WINDOWS, all_windows, draw_windows, load_text
+
+
+def test_a_text_is_split_and_comes_back(tmp_path):
+    path = tmp_path / "text.txt"
+    content = "Grüße, 世界! 🙂\r\n" * 20
+    path.write_bytes(content.encode())
+    text = load_text(path, 4)
+    assert text.characters == "".join(sorted(set(content)))
+    assert text.decode(np.concatenate([text.train, text.valid])) == content
+    assert len(text.train) == int(len(content) * 0.9)
+
+
+def test_the_default_is_pythons_documentation():
+    text = load_text(None, 64)
+    assert text.source == "pydoc_data.topics"
+    assert len(text.train) > 300_000
+    assert 'The "assert" statement' in text.decode(text.train)
+    assert text.checksum() == load_text(None, 64).checksum()
+
+
+def test_texts_of_one_name_are_told_apart(tmp_path):
+    path = tmp_path / "text.txt"
+    checksums = set()
+    for content in ("abcd" * 50, "abdc" * 50, "efgh" * 50):
+        path.write_text(content)
+        checksums.add(load_text(path, 4).checksum())
+    assert len(checksums) == 3
+
+
+def test_windows_hold_tokens_and_those_that_follow():
+    tokens = np.arange(100)
+    x, y = draw_windows(tokens, 8, 2000, np.random.default_rng(0))
+    assert x.shape == y.shape == (2000, 8)
+    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    np.testing.assert_array_equal(x + 1, y)
+    assert set(x[:, 0]) == set(range(92))  # every place that has a token behind its window
+
+
+@pytest.mark.parametrize(("length", "count"), [(9, 1), (16, 1), (17, 2), (100, 12)])
+def test_all_windows_lie_beside_each_other(length, count):
+    x, y = all_windows(np.arange(length), 8)
+    np.testing.assert_array_equal(x.ravel(), np.arange(8 * count))
+    np.testing.assert_array_equal(x + 1, y)
+
+
+def test_a_long_text_has_evenly_spread_windows():
+    x, _ = all_windows(np.arange(8 * 10 * MOST_WINDOWS + 1), 8)
+    assert len(x) == MOST_WINDOWS
+    assert (x[0, 0], x[-1, -1]) == (0, 8 * 10 * MOST_WINDOWS - 1)
+    assert set(np.diff(x[:, 0])) <= {80, 88}
+
+
+def test_what_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "text.txt"
+    with pytest.raises(FileNotFoundError):
+        load_text(path, 4)
+    path.write_bytes(b"abc\xff")
+    with pytest.raises(ValueError, match=r"text\.txt: not a UTF-8 text \(invalid start byte at byte 3\)$"):
+        load_text(path, 4)
+    path.write_text("abcd" * 10)
+    with pytest.raises(ValueError, match=r"text\.txt: 40 characters are too few; .* longer than the context of 4$"):
+        load_text(path, 4)
+    path.write_text("")
+    with pytest.raises(ValueError, match=r"text\.txt: 0 characters are too few"):
+        load_text(path, 4)
