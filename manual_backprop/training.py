@@ -11,8 +11,10 @@ from manual_backprop.data.datasets import Dataset, Split
 from manual_backprop.early_stopping import EarlyStopping
 from manual_backprop.engines import Engine, GradientDescent, Textbook
 from manual_backprop.fast.blocked import BlockedBackprop
+from manual_backprop.fast.channel_parallel import ChannelParallel, image_side
 from manual_backprop.fast.tensor_parallel import TensorParallel, worthwhile_parts
 from manual_backprop.history import History, Metrics
+from manual_backprop.networks.cnn import CNN
 from manual_backprop.networks.mlp import MLP
 from manual_backprop.networks.network import Network
 from manual_backprop.optimizers import Momentum, Optimizer
@@ -87,7 +89,7 @@ def train_epochs(
     to the next, so that a later call with the later numbers goes on as if there had been no break.
     """
     count = len(dataset.train)
-    engine = fastest_engine(network, optimizer, count if batch_size is None else min(batch_size, count), count)
+    engine = fastest_engine(network, optimizer, dataset, count if batch_size is None else min(batch_size, count))
     for epoch in epochs:
         training, validation = engine.epoch(
             dataset, epoch_batches(count, batch_size, seed, epoch), dropout_rng(seed, epoch)
@@ -95,11 +97,13 @@ def train_epochs(
         yield Metrics(*training, *validation)
 
 
-def fastest_engine(network: Network, optimizer: Optimizer, batch_size: int, count: int) -> Engine:
-    """Return what trains this network fastest on ``count`` examples."""
+def fastest_engine(network: Network, optimizer: Optimizer, dataset: Dataset, batch_size: int) -> Engine:
+    """Return what trains this network fastest."""
+    if isinstance(network, CNN) and dataset.features == image_side(network) ** 2:
+        return ChannelParallel(network, optimizer, batch_size)
     if not isinstance(network, MLP):
         return GradientDescent(network, optimizer, Textbook(network))
-    if batch_size < count and not network.dropout and (parts := worthwhile_parts(network, batch_size)) > 1:
+    if batch_size < len(dataset.train) and not network.dropout and (parts := worthwhile_parts(network, batch_size)) > 1:
         return TensorParallel(network, optimizer, batch_size, parts)
     return GradientDescent(network, optimizer, BlockedBackprop(network))
 
@@ -125,4 +129,6 @@ def evaluate(network: Network, split: Split) -> Score:
     """Return mean loss and accuracy on a set; NaN for an empty one."""
     if isinstance(network, MLP):
         return BlockedBackprop(network).evaluate(split)
+    if isinstance(network, CNN) and split.images.shape[1] == image_side(network) ** 2:
+        return mean_score(ChannelParallel(network, Momentum(network.parameters), batch_size=1).sums(split))
     return mean_score(Textbook(network).sums(split))

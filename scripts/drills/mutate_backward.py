@@ -44,6 +44,8 @@ BACKWARD = _layers() | {
     "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
     "optimizers/clipping.py": (TEXTBOOK, ("clip_grad_norm",)),
     "fast/cross_entropy_in_place.py": (FAST, ("forward", "backward")),
+    "fast/feature_maps.py": (FAST, ("backward", "_to_the_largest")),
+    "fast/channel_parallel.py": (FAST, ("_hidden_backward", "score")),
     "fast/in_place.py": (FAST, ("backward",)),
     "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
 }

@@ -1,0 +1,190 @@
+"""Convolution, relu, batch normalisation and pooling of some channels of a `CNN`, in arrays that are made once.
+
+Pixels do not lie row by row, but by their place in a pooling window: all those at the upper left of their windows, then
+those at the upper right, the lower left, the lower right. Then the maximum of a window is one of four contiguous
+arrays. A pixel at place (dy, dx) of window (i, j) is
+
+    y[2i + dy, 2j + dx] = Σ_uv w[u, v] x[2i + dy + u - 1, 2j + dx + v - 1]
+
+and reads, for all windows at once, one of 16 planes x[2i + a - 1, 2j + b - 1] with a = dy + u and b = dx + v from 0 to
+3. So the convolution is one product of (4 · channels, 16) and (16, windows); the bias is a weight of a 17th plane of
+ones.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from manual_backprop.arrays import Array
+from manual_backprop.networks.cnn import CNN
+
+PLANES = 17
+EPS = 1e-5  # of `batch_norm`
+MOMENTUM = 0.1  # of the running statistics
+
+
+class Pass(NamedTuple):
+    """What a forward pass leaves for the way back; it holds until the next one."""
+
+    planes: Array
+    """(17, n · windows)"""
+    units: Array
+    """(channels, 4, n · windows), after relu"""
+    centred: Array
+    """units - mean"""
+    normalized: Array
+    """centred · weight / deviation, without the bias"""
+    largest: Array
+    """(channels, n · windows), the maximum of each window of `normalized`"""
+    inverse_deviation: Array
+    """(channels,)"""
+
+
+class FeatureMaps:
+    """The maps of some channels for up to `rows` images.
+
+    Parameters
+    ----------
+    cnn : its parameters and buffers are read anew at every call
+    channels : which of its filters
+    side : height and width of an image, an even number
+    rows : the most images at a time
+    """
+
+    def __init__(self, cnn: CNN, channels: slice, side: int, rows: int) -> None:
+        self._parameters = {name: cnn.parameters[name][channels] for name in PARAMETERS}
+        self._buffers = {name: value[channels] for name, value in cnn.buffers.items()}
+        self._count = channels.stop - channels.start
+        self.windows = (side // 2) ** 2
+        self._side = side
+
+        def array(*shape: int, dtype: Any = cnn.dtype) -> NDArray[Any]:
+            return np.zeros(shape, dtype)
+
+        self._padded = array(rows, side + 2, side + 2)
+        self._planes = array(PLANES * rows * self.windows)
+        pixels = self._count * rows * self.windows
+        self._units, self._centred, self._normalized = (array(4 * pixels) for _ in range(3))
+        self._largest, self._right, self._grad_largest = (array(pixels) for _ in range(3))
+        self._taken, self._hit = (array(pixels, dtype=bool) for _ in range(2))
+        self._active = array(4 * pixels, dtype=bool)
+        self._taps = array(self._count, 2, 2, 4, 4)
+        self._kernel = array(self._count, 4, PLANES)
+
+    def forward(self, images: Array, features: Array, training: bool) -> Pass:
+        """Write the pooled maps of n images (n, side, side) to `features` (n, channels, windows).
+
+        In training the statistics are the batch's, and the running ones are moved; else they are the running ones.
+        """
+        n = len(images)
+        planes = self._shifted(images)
+        units = self._part(self._units, n, 4)
+        np.matmul(self._weights(), planes, out=units.reshape(-1, planes.shape[1]))
+        np.maximum(units, 0, out=units)
+        rows = units.reshape(self._count, -1)
+        centred = self._part(self._centred, n, 4)
+        if training:
+            mean = np.add.reduce(rows, axis=1) / rows.shape[1]
+            np.subtract(units, mean[:, None, None], out=centred)
+            squares = np.array([row @ row for row in centred.reshape(self._count, -1)], mean.dtype)
+            variance: Array = squares / rows.shape[1]
+            self._move("normalization.running_mean", mean)
+            self._move("normalization.running_var", squares / max(rows.shape[1] - 1, 1))
+        else:
+            mean, variance = (self._buffers[f"normalization.running_{kind}"] for kind in ("mean", "var"))
+            np.subtract(units, mean[:, None, None], out=centred)
+        inverse_deviation = 1 / np.sqrt(variance + EPS)
+        scale = self._parameters["normalization.weight"] * inverse_deviation
+        normalized, largest, right = (
+            self._part(self._normalized, n, 4),
+            self._part(self._largest, n),
+            self._part(self._right, n),
+        )
+        np.multiply(centred, scale[:, None, None], out=normalized)
+        np.maximum(normalized[:, 0], normalized[:, 1], out=largest)
+        np.maximum(normalized[:, 2], normalized[:, 3], out=right)
+        np.maximum(largest, right, out=largest)
+        bias = self._parameters["normalization.bias"][:, None, None]
+        np.add(largest.reshape(self._count, n, -1), bias, out=features.swapaxes(0, 1))
+        return Pass(planes, units, centred, normalized, largest, inverse_deviation)
+
+    def backward(self, kept: Pass, grad_features: Array) -> dict[str, Array]:
+        """Return the gradients of this object's parameters; `grad_features` is (n, channels, windows).
+
+        Overwrites what the pass kept.
+        """
+        n = len(grad_features)
+        grad_largest = self._part(self._grad_largest, n)
+        grad_largest.reshape(self._count, n, -1)[...] = grad_features.swapaxes(0, 1)
+        grad_bias = np.add.reduce(grad_largest, axis=1)
+        grad = self._to_the_largest(kept, grad_largest)
+
+        # batch_norm_backward: dL/dx = scale · (g - mean(g) - x̂ · mean(g x̂)); scale is left to the end
+        pixels = grad[0].size
+        dots = [g.ravel() @ c.ravel() for g, c in zip(grad, kept.centred, strict=True)]
+        grad_weight = np.array(dots, grad.dtype) * kept.inverse_deviation
+        kept.centred[...] *= (grad_weight * kept.inverse_deviation / pixels)[:, None, None]
+        grad -= kept.centred
+        grad -= (grad_bias / pixels)[:, None, None]
+        active = self._part(self._active, n, 4)
+        np.greater(kept.units, 0, out=active)
+        grad *= active
+
+        scale = self._parameters["normalization.weight"] * kept.inverse_deviation
+        grad_kernel = (grad.reshape(-1, kept.planes.shape[1]) @ kept.planes.T).reshape(self._kernel.shape)
+        grad_kernel *= scale[:, None, None]
+        grad_taps = grad_kernel[..., :-1].reshape(self._count, 2, 2, 4, 4)
+        grad_convolution = sum(grad_taps[:, dy, dx, dy : dy + 3, dx : dx + 3] for dy in (0, 1) for dx in (0, 1))
+        return {
+            "convolution.weight": np.asarray(grad_convolution)[:, None],
+            "convolution.bias": grad_kernel[..., -1].sum(axis=1),
+            "normalization.weight": grad_weight,
+            "normalization.bias": grad_bias,
+        }
+
+    def _shifted(self, images: Array) -> Array:
+        """Return the 16 planes of the images, and one of ones."""
+        n, side = len(images), self._side
+        padded = self._padded[:n]
+        padded[:, 1:-1, 1:-1] = images
+        planes = self._planes[: PLANES * n * self.windows].reshape(PLANES, n, side // 2, side // 2)
+        for a in range(4):
+            for b in range(4):
+                planes[4 * a + b] = padded[:, a : a + side : 2, b : b + side : 2]
+        planes[-1] = 1
+        return planes.reshape(PLANES, -1)
+
+    def _weights(self) -> Array:
+        """Return the weight of each plane for each channel and place in a window, (4 · channels, 17)."""
+        for dy in (0, 1):
+            for dx in (0, 1):
+                self._taps[:, dy, dx, dy : dy + 3, dx : dx + 3] = self._parameters["convolution.weight"][:, 0]
+        self._kernel[..., :-1] = self._taps.reshape(self._count, 4, -1)
+        self._kernel[..., -1] = self._parameters["convolution.bias"][:, None]
+        return self._kernel.reshape(-1, PLANES)
+
+    def _to_the_largest(self, kept: Pass, grad_largest: Array) -> Array:
+        """Return dL/dnormalized, over `normalized`: the gradient goes to the first of the largest in each window."""
+        grad = kept.normalized
+        taken, hit = (self._part(a, len(grad_largest[0]) // self.windows) for a in (self._taken, self._hit))
+        taken[...] = False
+        for place in range(4):
+            np.equal(grad[:, place], kept.largest, out=hit)
+            np.greater(hit, taken, out=hit)  # hit and not taken
+            np.logical_or(taken, hit, out=taken)
+            np.multiply(grad_largest, hit, out=grad[:, place])
+        return grad
+
+    def _move(self, name: str, value: Array) -> None:
+        running = self._buffers[name]
+        running += (value - running) * running.dtype.type(MOMENTUM)
+
+    def _part(self, array: NDArray[Any], n: int, *places: int) -> NDArray[Any]:
+        """Return the contiguous beginning of an array for n images."""
+        shape = (self._count, *places, n * self.windows)
+        return array[: np.prod(shape)].reshape(shape)
+
+
+PARAMETERS = ("convolution.weight", "convolution.bias", "normalization.weight", "normalization.bias")
+"""The parameters of a channel."""
