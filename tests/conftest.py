@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,13 @@ settings.register_profile("drill", settings.get_profile("gate"), phases=[Phase.e
 settings.load_profile("gate")
 
 REAL_IMAGES = Path(__file__).parents[2] / "shared" / "data" / "notmnist"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_for_pytorch():
+    """Share no sum out among threads: those of the tests are too small to gain by it."""
+    if "torch" in sys.modules:  # some test module imported it when it was collected
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ from filelock import FileLock, Timeout
 
 from manual_backprop.arrays import Array
 from manual_backprop.history import DivergenceError, History, Metrics
-from manual_backprop.networks.mlp import MLP
+from manual_backprop.networks import Network
 from manual_backprop.storage.files import replacing
 from manual_backprop.storage.weights import load_arrays, save_arrays
 
 RESULTS = ("history.csv", "curves.png", "hidden_units.png", "mistakes.png", "weights.safetensors", "summary.json")
 
 State = Mapping[str, Mapping[str, Array]]
-"""`state["parameters"][name]`, and `state[kind][name]` for each kind of state that the optimizer keeps."""
+"""`state[kind][name]`; the kinds are "parameters", "buffers" and those that the optimizer keeps."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,14 @@ class RunFolder:
         arrays["history"] = np.array(list(checkpoint.history.rows()), np.float64).reshape(-1, 5)
         save_arrays(self.checkpoint_path, arrays, json.dumps(checkpoint.configuration))
 
-    def load_checkpoint(self, configuration: Mapping[str, Any], like: State) -> Checkpoint:
-        """Read the checkpoint of a run with this very configuration, whose state has the shapes of ``like``.
+    def load_checkpoint(self, configuration: Mapping[str, Any], like: State, network: type[Network]) -> Checkpoint:
+        """Read the checkpoint of a run with the same configuration.
+
+        Parameters
+        ----------
+        configuration : of the run that is to go on
+        like : names, shapes and types of its state
+        network : what it trains
 
         Raises
         ------
@@ -128,20 +134,20 @@ class RunFolder:
         for row in arrays.pop("history").tolist():
             history.append(Metrics(*row[:4]), row[4])
         if len(history) and self.weights_path.exists():  # before the first epoch, it may be an earlier run's
-            self._check_weights(configuration["sizes"])
+            self._check_weights(like["parameters"], network)
         state = {kind: {name: arrays[f"{kind}/{name}"] for name in values} for kind, values in like.items()}
         return Checkpoint(state, int(arrays["steps"]), history, found)
 
-    def _check_weights(self, expected: list[int]) -> None:
+    def _check_weights(self, like: Mapping[str, Array], network: type[Network]) -> None:
         try:
-            sizes = list(MLP.load(self.weights_path).sizes)
+            parameters = network.load(self.weights_path).parameters
         except ValueError as error:
             raise ValueError(f"--resume: {error}; remove it to go on") from error
-        if sizes != expected:
-            raise ValueError(f"--resume: {self.weights_path} is of another network, {sizes}; remove it to go on")
+        if any(parameters.get(name, np.array(0)).shape != value.shape for name, value in like.items()):
+            raise ValueError(f"--resume: {self.weights_path} is of another network; remove it to go on")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write ``summary.json``."""
+        """Write `summary.json`."""
         with replacing(self.path / "summary.json") as temporary:
             temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
 

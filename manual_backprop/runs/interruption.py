@@ -7,9 +7,12 @@ from types import FrameType, TracebackType
 
 NOTICE = b"\nfinishing this epoch; once more stops at once and keeps the last checkpoint\n"
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
+"""What asks a process to end, of the signals that the system has."""
+
 
 class Interruption:
-    """While entered, take note of SIGINT and SIGTERM in ``status`` instead of stopping half-way.
+    """While entered, take note of `SIGNALS` in `status` instead of stopping half-way.
 
     Parameters
     ----------
@@ -25,7 +28,7 @@ class Interruption:
         self.status = 0
 
     def __enter__(self) -> "Interruption":
-        self.previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.previous = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -39,5 +42,11 @@ class Interruption:
             raise KeyboardInterrupt
         self.status = 128 + number
         if not self.quiet:
-            with suppress(OSError):  # where nobody reads
+            with suppress(OSError):  # nobody may be reading
                 os.write(2, NOTICE)  # not print: it may be what the signal broke into
+
+
+def ignore_signals() -> None:
+    """Ignore `SIGNALS` from now on."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -25,10 +25,6 @@ def as_process(run: Callable[[], int]) -> int:
         return _fail(error, status=1)
     except (ValueError, OSError, MemoryError) as error:
         return _fail(error, status=2)
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            raise
-        return _fail(error, status=2)  # PyTorch's MemoryError
     except KeyboardInterrupt:
         return 130
     finally:
@@ -46,7 +42,7 @@ def _fail(error: BaseException, status: int) -> int:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
         text = str(error) or type(error).__name__
-    with suppress(OSError):  # where nobody reads
+    with suppress(OSError):  # nobody may be reading
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
     return status
 

@@ -70,32 +70,32 @@ def figures(out):
     return np.array(history_rows(out), float)[:, :-1]
 
 
-# 1e-9 is what the project promises; what is seen is below 1e-14
-@pytest.mark.parametrize(
-    ("batch_size", "numbers"),
-    [((), (2, 3)), (("--batch-size", 4), (3,))],
-    ids=["full batch", "minibatches"],
-)
-def test_any_number_of_processes_trains_the_same_network(data, tmp_path, run_together, batch_size, numbers):
-    options = ("--data", data, *SMALL, *batch_size, "--epochs", 30)
-    alone = tmp_path / "alone"
-    assert run("torch", *options, "--out", alone).status == 0
-    for number in numbers:
-        out = tmp_path / str(number)
-        run_together(number, *options, "--out", out)
-        np.testing.assert_allclose(figures(out), figures(alone), rtol=0, atol=1e-9)
-        parameters = MLP.load(out / "weights.safetensors").parameters
-        for name, value in MLP.load(alone / "weights.safetensors").parameters.items():
-            np.testing.assert_allclose(parameters[name], value, rtol=0, atol=1e-9)
+def assert_same_network(out, alone):
+    # 1e-9 is what the project promises; what is seen is below 1e-14
+    np.testing.assert_allclose(figures(out), figures(alone), rtol=0, atol=1e-9)
+    parameters = MLP.load(out / "weights.safetensors").parameters
+    for name, value in MLP.load(alone / "weights.safetensors").parameters.items():
+        np.testing.assert_allclose(parameters[name], value, rtol=0, atol=1e-9)
     assert figures(alone)[-1, 1] < figures(alone)[0, 1]  # it did learn something
 
 
-def test_a_run_goes_on_in_another_number_of_processes(data, tmp_path, run_together):
-    options = ("--data", data, *SMALL)
-    assert run("torch", *options, "--epochs", 20, "--out", tmp_path / "whole").status == 0
-    assert run("torch", *options, "--epochs", 7, "--out", tmp_path / "parts").status == 0
-    run_together(2, *options, "--epochs", 20, "--out", tmp_path / "parts", "--resume")
-    np.testing.assert_allclose(figures(tmp_path / "parts"), figures(tmp_path / "whole"), rtol=0, atol=1e-9)
+def test_a_run_goes_on_in_three_processes(data, tmp_path, run_together):
+    options = ("--data", data, *SMALL, "--batch-size", 4)
+    alone, parts = tmp_path / "alone", tmp_path / "parts"
+    assert run("torch", *options, "--epochs", 5, "--out", alone).status == 0
+    assert run("torch", *options, "--epochs", 2, "--out", parts).status == 0
+    run_together(3, *options, "--epochs", 5, "--out", parts, "--resume")
+    assert_same_network(parts, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 4])
+@pytest.mark.parametrize("batch_size", [(), ("--batch-size", 4)], ids=["full batch", "minibatches"])
+def test_any_number_of_processes_trains_the_same_network(data, tmp_path, run_together, batch_size, processes):
+    options = ("--data", data, *SMALL, *batch_size, "--epochs", 30)
+    assert run("torch", *options, "--out", tmp_path / "alone").status == 0
+    run_together(processes, *options, "--out", tmp_path / "together")
+    assert_same_network(tmp_path / "together", tmp_path / "alone")
 
 
 def processes_of(out):

@@ -32,7 +32,7 @@ def some_checkpoint(epochs=2, dtype=np.float32):
 
 def load(folder, configuration=CONFIGURATION):
     parameters = MLP.xavier(configuration["sizes"], dtype=configuration["dtype"]).parameters
-    return folder.load_checkpoint(configuration, {"parameters": parameters, "velocity": parameters})
+    return folder.load_checkpoint(configuration, {"parameters": parameters, "velocity": parameters}, MLP)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_checkpoint_with_changed_bytes_is_refused_or_the_same(folder, data):
 def test_weights_of_another_network_beside_the_checkpoint_are_refused(folder):
     folder.save_checkpoint(some_checkpoint())
     MLP.xavier([5, 6, 3]).save(folder.weights_path)
-    with pytest.raises(ValueError, match=r"weights\.safetensors is of another network, \[5, 6, 3\]; remove it"):
+    with pytest.raises(ValueError, match=r"weights\.safetensors is of another network; remove it"):
         load(folder)
 
 

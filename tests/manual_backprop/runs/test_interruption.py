@@ -20,6 +20,7 @@ from training_runs import (
 from manual_backprop import MLP
 from manual_backprop.optimizers import Momentum
 from manual_backprop.runs import command as training_command
+from manual_backprop.runs import results
 from manual_backprop.runs.interruption import Interruption
 
 SMALL = ("--hidden", 8, "--quiet")
@@ -111,7 +112,7 @@ def test_two_ctrl_c_in_the_middle_of_an_update_keep_the_last_checkpoint(data, tm
 
 @pytest.mark.parametrize(
     ("owner", "moment", "times"),
-    [(MLP, "save", 2), (training_command, "draw_curves", 1), (training_command, "draw_mistakes", 2)],
+    [(MLP, "save", 2), (results, "draw_curves", 1), (results, "draw_mistakes", 2)],
 )
 def test_results_are_finished_or_can_be_made_again(data, tmp_path, monkeypatch, owner, moment, times):
     out = tmp_path / "out"
@@ -156,3 +157,25 @@ def test_handlers_are_put_back():
         with pytest.raises(KeyboardInterrupt):
             interrupt()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+# as on Windows, or on a system with less still
+WITHOUT_SIGTERM = """
+import os, signal, sys
+if hasattr(signal, "SIGTERM"):
+    del signal.SIGTERM
+for name in ("sysconf", "sysconf_names"):
+    if hasattr(os, name):
+        delattr(os, name)
+import runpy
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_a_system_without_some_signals_or_sysconf_trains_too(data, tmp_path):
+    arguments = command("numpy", "--data", data, *SMALL, "--epochs", 2, "--out", tmp_path / "out")
+    arguments[1:1] = ["-c", WITHOUT_SIGTERM]
+    done = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "summary.json").exists()

@@ -13,10 +13,14 @@ def test_the_defaults_are_the_assignments_values():
         "side": "numpy",
         "data": "glyphs",
         "split": None,
+        "network": "mlp",
         "hidden": [1000],
+        "dropout": 0.0,
         "epochs": 200,
+        "optimizer": "momentum",
         "learning_rate": 0.1,
         "momentum": 0.9,
+        "weight_decay": 0.0,
         "batch_size": None,
         "dtype": "float32",
         "seed": 0,
@@ -39,6 +43,27 @@ def test_options_are_read():
     assert options.quiet
 
 
+CNN = {"hidden": [784], "optimizer": "adam", "learning_rate": 1e-4, "batch_size": 32, "epochs": 50}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("--network cnn", CNN | {"dropout": 0.0, "weight_decay": 0.0}),
+        ("--network cnn --hidden 9 --epochs 2 --batch-size 5", CNN | {"hidden": [9], "epochs": 2, "batch_size": 5}),
+        ("--network cnn --optimizer momentum", CNN | {"optimizer": "momentum"}),
+        ("--network cnn --optimizer adamw --learning-rate 0.1", CNN | {"optimizer": "adamw", "learning_rate": 0.1}),
+        ("--optimizer adam", {"learning_rate": 1e-3, "weight_decay": 0.0, "hidden": [1000], "epochs": 200}),
+        ("--optimizer adamw --network mlp", {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": None}),
+        ("--optimizer adam --weight-decay 0.1", {"weight_decay": 0.1}),
+        ("--optimizer momentum --dropout 0.5", {"learning_rate": 0.1, "weight_decay": 0.0, "dropout": 0.5}),
+    ],
+)
+def test_defaults_follow_the_network_and_the_optimizer(text, expected):
+    options = vars(make_parser("numpy", "").parse_args(text.split()))
+    assert options == options | expected
+
+
 def test_any_whole_number_is_a_seed():
     assert make_parser("numpy", "").parse_args(["--seed", str(2**200)]).seed == 2**200
 
@@ -54,6 +79,12 @@ WRONG = [
     ("--split", "1", "1"),
     *[("--learning-rate", value) for value in ("0", "-0.1", "nan", "inf", "-inf", "1e31", "1e-31", "fast", "", HUGE)],
     *[("--momentum", value) for value in ("-0.1", "1", "1.5", "nan", "inf", "much", "", HUGE)],
+    *[("--dropout", value) for value in ("-0.1", "1", "nan", "half", "")],
+    *[("--weight-decay", value) for value in ("-0.1", "nan", "inf", "some", "")],
+    ("--weight-decay", "0.1"),  # momentum has none
+    ("--network", "rnn"),
+    ("--optimizer", "sgd"),
+    ("--hidden", "5", "6", "--network", "cnn"),
     *[("--seed", value) for value in ("-1", "0.5", "nan", "inf", "luck", "")],
     ("--dtype", "float16"),
     ("--dtype", "float32\nfloat64"),
