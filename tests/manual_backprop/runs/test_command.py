@@ -122,20 +122,45 @@ def test_a_set_without_validation_and_test_examples(side, data, tmp_path):
 
 # float64 rounds at 1e-16; two ways to add up the same sums make the sides drift apart by some 1e-15 in these 40 epochs.
 # 1e-9 is what the project promises, and far from any wrong formula.
-@pytest.mark.parametrize("options", [(), ("--batch-size", 10), ("--batch-size", 1000)])
+MLP_OPTIONS = ("--hidden", 8, 6, "--epochs", 40)
+CNN_OPTIONS = ("--network", "cnn", "--hidden", 12, "--epochs", 5, "--learning-rate", 0.01)
+SETTINGS = {
+    "full batch": MLP_OPTIONS,
+    "minibatches": (*MLP_OPTIONS, "--batch-size", 10),
+    "one large minibatch": (*MLP_OPTIONS, "--batch-size", 1000),
+    "dropout": (*MLP_OPTIONS, "--dropout", 0.3),
+    "dropout, minibatches": (*MLP_OPTIONS, "--dropout", 0.3, "--batch-size", 10),
+    "adam": (*MLP_OPTIONS, "--optimizer", "adam", "--weight-decay", 0.1),
+    "adamw, minibatches": (*MLP_OPTIONS, "--optimizer", "adamw", "--batch-size", 10),
+    "cnn": (*CNN_OPTIONS, "--dropout", 0.5, "--weight-decay", 0.1),
+    "cnn, momentum": (*CNN_OPTIONS, "--optimizer", "momentum", "--batch-size", 9),
+}
+
+
+@pytest.mark.parametrize("options", SETTINGS.values(), ids=SETTINGS)
 def test_both_sides_end_in_the_same_figures(data, tmp_path, options):
     pytest.importorskip("torch")
     for name in ("numpy", "torch"):
-        common = ("--data", data, "--dtype", "float64", "--hidden", 8, 6, "--epochs", 40, "--seed", 5, "--quiet")
+        common = ("--data", data, "--dtype", "float64", "--seed", 5, "--quiet")
         assert run(name, *common, *options, "--out", tmp_path / name) == (0, "", "")
     here, there = (history_rows(tmp_path / name) for name in ("numpy", "torch"))
-    assert len(here) == len(there) == 40
+    assert len(here) == len(there) == options[options.index("--epochs") + 1]
     for row, other in zip(here, there, strict=True):
         np.testing.assert_allclose(np.array(row[:-1], float), np.array(other[:-1], float), rtol=0, atol=1e-9)
-    weights, others = (MLP.load(tmp_path / name / "weights.safetensors").parameters for name in ("numpy", "torch"))
+    weights, others = (load_arrays(tmp_path / name / "weights.safetensors")[0] for name in ("numpy", "torch"))
     assert weights.keys() == others.keys()
     for name, value in weights.items():
         np.testing.assert_allclose(value, others[name], rtol=0, atol=1e-9 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("options", [SETTINGS["dropout, minibatches"], SETTINGS["adam"], SETTINGS["cnn"]])
+def test_any_network_and_optimizer_can_be_resumed(side, data, tmp_path, options):
+    for name, epochs in (("unbroken", [4]), ("parts", [1, 4])):
+        for count in epochs:
+            resume = ("--resume",) if count != epochs[0] else ()
+            done = run(side, "--data", data, *options, "--epochs", count, "--quiet", "--out", tmp_path / name, *resume)
+            assert done == (0, "", "")
+    assert_same_outcome(tmp_path / "parts", tmp_path / "unbroken")
 
 
 def test_pytorch_loads_the_weights_of_either_side(side, data, tmp_path):
