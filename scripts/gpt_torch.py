@@ -23,6 +23,7 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 from torch_reference.gpt_training import GPTSteps
+from torch_reference.memory import memory_errors
 from torch_reference.networks import ReferenceGPT
 
 
@@ -36,14 +37,17 @@ class TorchTrainer:
         self.module = ReferenceGPT.from_manual(gpt).to("cuda" if options.cuda else "cpu")
         self.steps = GPTSteps(self.module, options.learning_rate, BETAS, WEIGHT_DECAY, MAX_NORM)
 
+    @memory_errors()
     def train(self, batches: Sequence[Windows], learning_rates: Sequence[float]) -> Sequence[float]:
         """Make a step for each batch; return the losses before them."""
         return self.steps.train(batches, learning_rates)
 
+    @memory_errors()
     def loss(self, windows: Windows) -> float:
         """Return the mean loss of many windows."""
         return self.steps.loss(*windows)
 
+    @memory_errors()
     def logits(self, tokens: Tokens) -> Array:
         """Return the logits (N, T, V) of tokens (N, T)."""
         with torch.no_grad():
