@@ -69,7 +69,7 @@ def draw_mistakes(path: Path, split: Split, probabilities: Array, dataset: Datas
 
 
 def _grid(count: int, cell: float) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a cell of so many inches for each of ``count`` images."""
+    """Return a figure with a cell, of `cell` inches, for each of `count` images."""
     columns = min(count, 10)
     rows = -(-count // columns)
     figure = Figure(figsize=(max(columns * cell, 7), rows * cell * 1.1 + 0.6), layout="constrained")

@@ -12,7 +12,7 @@ from manual_backprop.history import History
 
 
 def say(text: str) -> None:
-    """Print; where nobody reads any more (`| head`) or the disk is full, go on without: training is worth more."""
+    """Print; if nobody reads any more (`| head`), or the disk is full, go on without: training matters more."""
     try:
         print(text, flush=True)
     except OSError:

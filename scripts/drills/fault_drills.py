@@ -1,7 +1,7 @@
 """Kill, interrupt and starve real training runs, and damage their files; nothing may be lost, nothing let in.
 
-``python scripts/fault_drills.py`` is the long run, of some minutes. It prints a table and ends with status 1 if
-anything went wrong. The full disks are small tmpfs mounts, which need Linux and root, or ``unshare``.
+`python scripts/drills/fault_drills.py` is the long run, of some minutes. It prints a table and ends with status 1 if
+anything went wrong. The full disks are small tmpfs mounts, which need Linux and root, or `unshare`.
 """
 
 import argparse
@@ -157,7 +157,7 @@ def _small_disk(path: Path) -> Iterator[None]:
 
 
 def _fill(disk: Path, spare: int) -> None:
-    """Leave only so many bytes, up to a page, on the disk."""
+    """Leave `spare` bytes, give or take a page, on the disk."""
     usage = os.statvfs(disk)
     with (disk / "filler").open("ab", buffering=0) as file, suppress(OSError):
         file.write(bytes(max(usage.f_bavail * usage.f_bsize - spare, 0)))
