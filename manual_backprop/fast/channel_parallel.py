@@ -24,7 +24,7 @@ from manual_backprop.scores import Score, Sums, count, mean_score
 
 EVALUATION_ROWS = 128
 """Rows that are scored at a time."""
-UPDATE_ROWS = 64
+UPDATE_ROWS = 128
 """Rows of the hidden layer's weight that are updated at a time, so that they, their gradient and state stay near."""
 
 Batch = tuple[Split, Rows]
@@ -118,8 +118,7 @@ class _Part:
         self._scratch = optimizer.scratch()
         self._pixels = np.zeros((rows, side * side), np.uint8)
         self._images = np.zeros((rows, side * side), cnn.dtype)
-        self._features = np.zeros((rows, len(self._weight)), cnn.dtype)
-        self._grad_features = np.zeros((rows, len(self._weight)), cnn.dtype)
+        self._grad_features = np.zeros(len(self._weight) * rows, cnn.dtype)
         self._gradient = np.zeros((UPDATE_ROWS, self._weight.shape[1]), cnn.dtype)
 
     def batch(self, split: Split, rows: Rows, step: int, rng: np.random.Generator | None) -> Sums | None:
@@ -127,29 +126,31 @@ class _Part:
         labels = split.labels[rows]
         n, training = len(labels), rng is not None
         images = chosen_images(split.images, rows, self._pixels[:n], self._images[:n])
-        features = self._features[:n]
-        maps = features.reshape(n, -1, self._maps.windows)
-        kept = self._maps.forward(images.reshape(n, self._side, self._side), maps, training)
-        np.matmul(features, self._weight, out=self._head.parts[self._number, :n])
+        features, kept = self._maps.forward(images.reshape(n, self._side, self._side), training)
+        np.matmul(features.T, self._weight, out=self._head.parts[self._number, :n])
         self._meet()
         score = self._head.score(labels, rng, step) if self._number == 0 else None
         self._meet()
         if training:
-            grad_features = self._grad_features[:n]
+            grad_features = self._grad_features[: features.size].reshape(features.shape)
             self._hidden_backward(features, self._head.grad_hidden[:n], grad_features, step)
-            gradients = self._maps.backward(kept, grad_features.reshape(n, -1, self._maps.windows))
+            gradients = self._maps.backward(kept, grad_features)
             for name, gradient in gradients.items():
                 update(self._optimizer, name, self._channels, gradient, step, self._scratch)
         return score
 
     def _hidden_backward(self, x: Array, grad_output: Array, grad_x: Array, step: int) -> None:
-        """Carry the gradient back through the hidden layer, and update each row once it has passed it on."""
+        """Carry the gradient back through the hidden layer, and update each row once it has passed it on.
+
+        `x` and `grad_x` are (inputs, n), which is the faster order for BLAS.
+        """
+        columns = np.ascontiguousarray(grad_output.T)
         for start in range(0, len(self._weight), UPDATE_ROWS):
             rows = slice(start, start + UPDATE_ROWS)
             weight = self._weight[rows]
             gradient = self._gradient[: len(weight)]
-            np.matmul(grad_output, weight.T, out=grad_x[:, rows])
-            np.matmul(x[:, rows].T, grad_output, out=gradient)
+            np.matmul(weight, columns, out=grad_x[rows])
+            np.matmul(x[rows], grad_output, out=gradient)
             state = {kind: value[rows] for kind, value in self._state.items()}
             self._optimizer.update("hidden.weight", weight, gradient, state, step, self._scratch)
 

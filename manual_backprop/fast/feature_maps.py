@@ -28,15 +28,15 @@ class Pass(NamedTuple):
     """What a forward pass leaves for the way back; it holds until the next one."""
 
     planes: Array
-    """(17, n · windows)"""
+    """(17, windows · n)"""
     units: Array
-    """(channels, 4, n · windows), after relu"""
+    """(channels, 4, windows · n), after relu"""
     centred: Array
     """units - mean"""
     normalized: Array
     """centred · weight / deviation, without the bias"""
     largest: Array
-    """(channels, n · windows), the maximum of each window of `normalized`"""
+    """(channels, windows · n), the maximum of each window of `normalized`"""
     inverse_deviation: Array
     """(channels,)"""
 
@@ -62,18 +62,18 @@ class FeatureMaps:
         def array(*shape: int, dtype: Any = cnn.dtype) -> NDArray[Any]:
             return np.zeros(shape, dtype)
 
-        self._padded = array(rows, side + 2, side + 2)
+        self._padded = array(side + 2, side + 2, rows)
         self._planes = array(PLANES * rows * self.windows)
         pixels = self._count * rows * self.windows
         self._units, self._centred, self._normalized = (array(4 * pixels) for _ in range(3))
-        self._largest, self._right, self._grad_largest = (array(pixels) for _ in range(3))
+        self._largest, self._right, self._features = (array(pixels) for _ in range(3))
         self._taken, self._hit = (array(pixels, dtype=bool) for _ in range(2))
         self._active = array(4 * pixels, dtype=bool)
         self._taps = array(self._count, 2, 2, 4, 4)
         self._kernel = array(self._count, 4, PLANES)
 
-    def forward(self, images: Array, features: Array, training: bool) -> Pass:
-        """Write the pooled maps of n images (n, side, side) to `features` (n, channels, windows).
+    def forward(self, images: Array, training: bool) -> tuple[Array, Pass]:
+        """Return the pooled maps of n images (n, side, side) as (channels · windows, n), and what `backward` takes.
 
         In training the statistics are the batch's, and the running ones are moved; else they are the running ones.
         """
@@ -105,18 +105,17 @@ class FeatureMaps:
         np.maximum(normalized[:, 0], normalized[:, 1], out=largest)
         np.maximum(normalized[:, 2], normalized[:, 3], out=right)
         np.maximum(largest, right, out=largest)
-        bias = self._parameters["normalization.bias"][:, None, None]
-        np.add(largest.reshape(self._count, n, -1), bias, out=features.swapaxes(0, 1))
-        return Pass(planes, units, centred, normalized, largest, inverse_deviation)
+        features = self._part(self._features, n)
+        np.add(largest, self._parameters["normalization.bias"][:, None], out=features)
+        return features.reshape(-1, n), Pass(planes, units, centred, normalized, largest, inverse_deviation)
 
     def backward(self, kept: Pass, grad_features: Array) -> dict[str, Array]:
-        """Return the gradients of this object's parameters; `grad_features` is (n, channels, windows).
+        """Return the gradients of this object's parameters; `grad_features` is (channels · windows, n).
 
         Overwrites what the pass kept.
         """
-        n = len(grad_features)
-        grad_largest = self._part(self._grad_largest, n)
-        grad_largest.reshape(self._count, n, -1)[...] = grad_features.swapaxes(0, 1)
+        n = grad_features.shape[1]
+        grad_largest = grad_features.reshape(self._count, -1)
         grad_bias = np.add.reduce(grad_largest, axis=1)
         grad = self._to_the_largest(kept, grad_largest)
 
@@ -146,12 +145,12 @@ class FeatureMaps:
     def _shifted(self, images: Array) -> Array:
         """Return the 16 planes of the images, and one of ones."""
         n, side = len(images), self._side
-        padded = self._padded[:n]
-        padded[:, 1:-1, 1:-1] = images
-        planes = self._planes[: PLANES * n * self.windows].reshape(PLANES, n, side // 2, side // 2)
+        padded = self._padded[..., :n]
+        padded[1:-1, 1:-1] = images.transpose(1, 2, 0)
+        planes = self._planes[: PLANES * self.windows * n].reshape(PLANES, side // 2, side // 2, n)
         for a in range(4):
             for b in range(4):
-                planes[4 * a + b] = padded[:, a : a + side : 2, b : b + side : 2]
+                planes[4 * a + b] = padded[a : a + side : 2, b : b + side : 2]
         planes[-1] = 1
         return planes.reshape(PLANES, -1)
 
@@ -182,7 +181,7 @@ class FeatureMaps:
 
     def _part(self, array: NDArray[Any], n: int, *places: int) -> NDArray[Any]:
         """Return the contiguous beginning of an array for n images."""
-        shape = (self._count, *places, n * self.windows)
+        shape = (self._count, *places, self.windows * n)
         return array[: np.prod(shape)].reshape(shape)
 
 

@@ -12,13 +12,14 @@ class Adam(Optimizer):
     """Divide the mean of the recent gradients by the root of their mean square, in place:
 
         g <- gradient + weight_decay · w                (the gradient of the loss + weight_decay / 2 · |w|²)
-        m <- beta1 · m + (1 - beta1) · g
-        v <- beta2 · v + (1 - beta2) · g²
-        w <- w - learning_rate · m̂ / (√v̂ + eps)        with m̂ = m / (1 - beta1^t), v̂ = v / (1 - beta2^t)
+        m <- beta1 · m + g
+        v <- beta2 · v + g²
+        w <- w - learning_rate · m̂ / (√v̂ + eps)        with m̂ = m / Σ_k beta1^k, v̂ = v / Σ_k beta2^k
 
-    m and v start at 0, so that after t steps their weights add up to 1 - beta^t only; m̂ and v̂ make up for that.
+    The sums run over the t steps so far, k from 0 to t - 1: they are (1 - beta^t) / (1 - beta). So m̂ and v̂ are weighted
+    means of all gradients and their squares. The paper keeps (1 - beta) · m, which takes two multiplications more.
 
-    Source: D. P. Kingma and J. Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1; the same numbers as
+    Source: D. P. Kingma and J. Ba, Adam: A Method for Stochastic Optimization, 2015, algorithm 1; the same updates as
     `torch.optim.Adam`.
 
     Parameters
@@ -53,21 +54,19 @@ class Adam(Optimizer):
     def _move(
         self, name: str, parameter: Array, gradient: Array, state: Mapping[str, Array], step: int, scratch: Array
     ) -> None:
-        beta1, beta2 = self.betas
         first, second = state["first_moment"], state["second_moment"]
-        # m + (1 - beta1) · (g - m): one rounding less than in the formula
-        np.subtract(self._decayed(name, gradient, parameter, scratch), first, out=scratch)
-        scratch *= 1 - beta1
-        first += scratch
-        np.square(self._decayed(name, gradient, parameter, scratch), out=scratch)
-        scratch *= 1 - beta2
-        second *= beta2
+        sum1, sum2 = ((1 - beta**step) / (1 - beta) for beta in self.betas)
+        decayed = self._decayed(name, gradient, parameter, scratch)
+        first *= self.betas[0]
+        first += decayed
+        np.square(decayed, out=scratch)
+        second *= self.betas[1]
         second += scratch
+        # m̂ / (√v̂ + eps) = √sum2 / sum1 · m / (√v + √sum2 · eps)
         np.sqrt(second, out=scratch)
-        scratch /= (1 - beta2**step) ** 0.5
-        scratch += self.eps
+        scratch += sum2**0.5 * self.eps
         np.divide(first, scratch, out=scratch)
-        scratch *= self.learning_rate / (1 - beta1**step)
+        scratch *= self.learning_rate * sum2**0.5 / sum1
         parameter -= scratch
 
     def _decayed(self, name: str, gradient: Array, parameter: Array, scratch: Array) -> Array:
