@@ -1,5 +1,6 @@
 """A function changes nothing that others hold, keeps nothing between calls, and adds to gradients that are there."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -63,7 +64,8 @@ def _accumulated(
             leaf.register_hook(lambda gradient, name=name: arrived.update({name: gradient.detach().clone()}))
     names = [name for name in arriving if run.outputs[name].requires_grad]
     try:
-        with seeded(trial.seed):
+        with seeded(trial.seed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how gradients lie that exist
             torch.autograd.backward(
                 [run.outputs[name] for name in names], [arriving[name] for name in names], retain_graph=True
             )

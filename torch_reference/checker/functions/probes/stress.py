@@ -30,7 +30,7 @@ def _sizes(inputs: Mapping[str, Any]) -> Iterator[tuple[str, Inputs]]:
     """Let all axes of one size grow or shrink together: they are that of one thing, the batch or the features."""
     sizes = {size for value in inputs.values() if isinstance(value, torch.Tensor) for size in value.shape if size > 0}
     for size in sorted(sizes):
-        for other in sorted({1, size - 1, size + 1} - {size, 0}):
+        for other in [size + 1, *{size - 1, 1} - {size, 0}]:
             changed = {
                 name: _resized(value, size, other) if isinstance(value, torch.Tensor) else value
                 for name, value in inputs.items()
