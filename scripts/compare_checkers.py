@@ -19,6 +19,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 import faults
 import layers_by_hand
+from benchmarks import function_checkers
 
 from torch_reference import crosscheck
 
@@ -144,20 +145,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--trials", type=int, default=20, help="trials for each size of error; 0 skips them (default: 20)"
     )
+    parser.add_argument("--functions", action="store_true", help="compare the checks of PyTorch functions instead")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
+    if options.functions:
+        show(function_checkers.compare())
+        return 0
     rows = [("check", "wrong found", "right accused", "named", *[f"smallest error, {name}" for name in DTYPES])]
     with tqdm(delay=1, disable=None, leave=False, unit=" checks") as bar:
         for title, check in CHECKS.items():
             bar.set_description(title)
             rows.append((title, *counts(check, options.seeds, bar), *smallest(title, check, options.trials, bar)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    show(rows)
     wrong, right = len(faults.FAULTS) * options.seeds, len(faults.RIGHT) * options.seeds
     print(f"{wrong} wrong and {right} right gradients in float64; one entry wrong: {options.trials} trials")
     return 0
+
+
+def show(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def counts(check: Callable[..., bool], seeds: int, bar: tqdm) -> tuple[str, str, str]:
