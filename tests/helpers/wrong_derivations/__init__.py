@@ -1,0 +1,13 @@
+"""Wrong derivations that people make, over many layers."""
+
+from wrong_derivations import attention, dense, gates, losses, normalization, sequences, spatial
+
+MISTAKES = (
+    *dense.MISTAKES,
+    *normalization.MISTAKES,
+    *attention.MISTAKES,
+    *spatial.MISTAKES,
+    *gates.MISTAKES,
+    *sequences.MISTAKES,
+    *losses.MISTAKES,
+)

@@ -1,0 +1,102 @@
+"""Look for the change of the reference that makes autograd return the hand-derived gradients."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from torch_reference.checker.derivations.change import TURNS, Change
+from torch_reference.checker.derivations.readings import other_readings, other_slopes, other_upstreams
+from torch_reference.checker.derivations.results import changed_results
+from torch_reference.checker.derivations.site import VIEWS, sites
+from torch_reference.checker.derivations.target import Target
+from torch_reference.checker.derivations.ways import other_ways
+from torch_reference.checker.reference.replay import Replay, Rule
+
+FEW = 3  # explanations that are named
+AWAY = 100.0  # times the allowance at the second point, where it was not measured
+WORSE = 1.0  # ranks after which what is left is less likely than what was found
+UNUSUAL = {0.0: 0.0, 2.0: 1.0, -1.0: 1.0}  # added to the rank of a way that is counted otherwise; any other number: 3
+
+Second = Callable[[], tuple[Replay, Target] | None]
+Gradients = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Changes, those nearer to the loss first, and a factor for all wrong gradients."""
+
+    parts: tuple[Change, ...]
+    factor: float = 1.0
+
+    @property
+    def rank(self) -> float:
+        """How unlikely it is."""
+        odd = [UNUSUAL.get(round(part.share, 6), 3.0) for part in self.parts if "{counted}" in part.words]
+        return sum(part.rank for part in self.parts) + sum(odd) + (2.0 if self.factor != 1 else 0.0)
+
+
+def changes(replay: Replay, wrong: list[str]) -> list[Change]:
+    """Return all changes, likely ones first; those nearer to the loss first where they are alike."""
+    found: list[Change] = []
+    for site in sites(replay, wrong):
+        found += other_ways(replay, site)
+        if site.step.name not in VIEWS and len(site.step.outputs) >= 1:
+            for kind in (other_slopes, other_readings, other_upstreams, changed_results):
+                found += kind(replay, site)
+    return sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
+
+
+def explanations(replay: Replay, target: Target, second: Second, seconds: float) -> list[Explanation]:
+    """Return what reproduces all hand-derived gradients, at a second point too."""
+    end = time.monotonic() + seconds
+    found: list[Explanation] = []
+    for change in changes(replay, target.wrong):
+        if time.monotonic() > end or (found and change.rank > min(one.rank for one in found) + WORSE):
+            break
+        if explanation := tried(replay, target, change):
+            found.append(explanation)
+    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second)
+
+
+def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:
+    """Return the explanation that one change gives, with the number and the factor that fit."""
+    try:
+        gradients = replay.gradients(change.rules(0.0))
+        if target.met(gradients):
+            return Explanation((change,))
+        if change.fitted:
+            share = target.between(gradients, replay.gradients(change.rules(1.0)))
+            if share is not None and target.met(replay.gradients(change.rules(share))):
+                return Explanation((replace(change, share=share),))
+    except Exception:  # whatever PyTorch raises where a change does not fit an operation
+        return None
+    factor = target.factor(gradients)
+    return Explanation((change,), factor) if factor is not None and target.met(gradients, factor) else None
+
+
+def confirmed(found: list[Explanation], second: Second) -> list[Explanation]:
+    """Keep what also holds at a second point, one explanation for each place."""
+    point = second() if found else None
+    kept: dict[object, Explanation] = {}
+    for explanation in found:
+        places = tuple((part.named or part.site).place for part in explanation.parts)
+        if len(kept) < FEW and places not in kept and (point is None or _reproduces(*point, explanation)):
+            kept[places] = explanation
+    return list(kept.values())
+
+
+def rules_of(explanation: Explanation) -> dict[int, Rule]:
+    """Return the rules of all parts."""
+    rules: dict[int, Rule] = {}
+    for part in explanation.parts:
+        rules |= part.rules(part.share)
+    return rules
+
+
+def _reproduces(replay: Replay, target: Target, explanation: Explanation) -> bool:
+    try:
+        return target.met(replay.gradients(rules_of(explanation)), explanation.factor, AWAY)
+    except Exception:  # the other point took another way through the reference
+        return False

@@ -1,0 +1,109 @@
+"""The places of the reference where a mistake can be: an operation, with all its turns where it stands in a loop."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch_reference.checker.reference.replay import Replay, reads
+from torch_reference.checker.reference.tape import Place, Step
+
+VIEWS = frozenset(
+    "t transpose permute view reshape _unsafe_view expand unsqueeze squeeze clone alias _to_copy "
+    "lift_fresh contiguous select_scatter slice_scatter select slice unbind split split_with_sizes unsafe_split "
+    "detach narrow as_strided constant_pad_nd".split()
+)
+OPERATORS = {"truediv": "div", "rdiv": "div", "rsub": "sub", "radd": "add", "rmul": "mul", "getitem": "indexing"}
+NAMES = {
+    "mm": "matmul",
+    "bmm": "matmul",
+    "_softmax": "softmax",
+    "_safe_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "nll_loss_forward": "nll_loss",
+    "max_pool2d_with_indices": "max_pool2d",
+    "convolution": "conv2d",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """Some turns of one operation.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        Those that a change takes hold of.
+    group : tuple of Step
+        All turns of the operation.
+    turns : str
+        Which of them, in words; empty for all.
+    """
+
+    steps: tuple[Step, ...]
+    group: tuple[Step, ...]
+    turns: str = ""
+
+    @property
+    def step(self) -> Step:
+        """The first of the steps."""
+        return self.steps[0]
+
+    @property
+    def place(self) -> Place:
+        """The line that it stands on."""
+        return self.step.place
+
+
+def sites(replay: Replay, wrong: list[str]) -> list[Site]:
+    """Return the places between the loss and the wrong inputs, those near the loss first."""
+    reached = {replay.tape.leaves[name] for name in wrong}
+    groups: dict[tuple[object, ...], list[Step]] = {}
+    for step in replay.tape.steps:
+        if reached.intersection(step.inputs):
+            reached.update(step.outputs)
+            groups.setdefault((step.name, step.place), []).append(step)
+    return [site for group in reversed(groups.values()) for site in _turns(tuple(group))]
+
+
+def _turns(group: tuple[Step, ...]) -> Iterator[Site]:
+    yield Site(group, group)
+    if len(group) > 1:
+        yield Site(group[:1], group, "in its first turn")
+        yield Site(group[-1:], group, "in its last turn")
+    if len(group) > 2:
+        yield Site(group[1:], group, "in all turns but the first")
+        yield Site(group[:-1], group, "in all turns but the last")
+
+
+def shown(step: Step) -> str:
+    """Return the name of an operation for people."""
+    own = NAMES.get(step.name, step.name.strip("_"))
+    call = step.place.call
+    return OPERATORS.get(call, call) if call and not step.place.formula else call or own
+
+
+def described(replay: Replay, number: int) -> str:
+    """Say what a value is: an input, or the result of an operation in a line."""
+    for name, leaf in replay.tape.leaves.items():
+        if leaf == number:
+            return name
+    for step in replay.tape.steps:
+        if number in step.outputs:
+            if step.name in VIEWS and step.inputs:
+                return described(replay, step.inputs[0])
+            return f"the result of {own(step)} in line {step.place.line}"
+    return "a constant"
+
+
+def own(step: Step) -> str:
+    """Return the name of the operation itself, where `shown` gives that of the call it belongs to."""
+    name = NAMES.get(step.name, step.name.strip("_"))
+    if step.place.formula:
+        return f"{name} (in {step.place.call})"
+    call = OPERATORS.get(step.place.call, step.place.call)
+    return call if call else name
+
+
+def single_reader(replay: Replay, number: int) -> Step | None:
+    """Return the step that reads a value, if there is only one."""
+    found = reads(replay.tape, number)
+    return found[0] if len(found) == 1 else None

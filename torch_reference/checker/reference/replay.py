@@ -1,0 +1,211 @@
+"""The steps of a tape run again, some of them by other rules, and differentiated by autograd.
+
+A rule takes the place of a step. It may compute something else (the forward pass of another formula), or the same with a
+backward pass of its own (`own_backward`), or read an operand through `way`, which weakens or cuts the gradient alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from torch_reference.checker.reference.tape import Ref, Step, Tape
+
+Rule = Callable[["Local"], Any]
+
+
+class Local:
+    """One step at its place in a replay: what a rule sees.
+
+    Attributes
+    ----------
+    step : Step
+        The operation.
+    operands : list of tensor
+        The floating values that it reads, with their gradient.
+    values : mapping of int to tensor
+        All values of the replay, by their numbers.
+    replay : Replay
+        The unchanged computation.
+    """
+
+    def __init__(self, step: Step, values: Mapping[int, Tensor], replay: "Replay") -> None:
+        self.step, self.values, self.replay = step, values, replay
+        self.operands = [values[number] for number in step.inputs if values[number].is_floating_point()]
+
+    def compute(self, *operands: Tensor) -> Any:
+        """Run the operation on other operands."""
+        left = list(operands)
+        numbers = [number for number in self.step.inputs if self.values[number].is_floating_point()]
+        return self.step.run(_Replaced(self.values, numbers, left))
+
+    def vjp(
+        self, grad: Tensor, saved: Mapping[int, Tensor] | None = None, at: Mapping[int, Tensor] | None = None
+    ) -> list[Tensor]:
+        """Return the gradient of each operand for a given gradient of the result.
+
+        `saved` replaces what the operation's backward pass reads, by its position; `at` replaces operands.
+        """
+        position = -1
+
+        def pack(tensor: Tensor) -> tuple[int, Tensor]:
+            nonlocal position
+            position += 1
+            return position, tensor
+
+        def unpack(packed: tuple[int, Tensor]) -> Tensor:
+            return (saved or {}).get(packed[0], packed[1])
+
+        with torch.enable_grad():
+            operands = [(at or {}).get(k, own).detach().requires_grad_() for k, own in enumerate(self.operands)]
+            with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+                result = first(self.compute(*operands))
+            found = torch.autograd.grad(result, operands, grad, allow_unused=True)
+        return [
+            torch.zeros_like(operand) if gradient is None else gradient
+            for operand, gradient in zip(operands, found, strict=True)
+        ]
+
+    def saved(self) -> list[Tensor]:
+        """Return what the operation's backward pass reads."""
+        kept: list[Tensor] = []
+
+        def pack(tensor: Tensor) -> Tensor:
+            kept.append(tensor.detach())
+            return tensor
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            self.compute(*[operand.detach().requires_grad_() for operand in self.operands])
+        return kept
+
+
+class _Replaced(Mapping[int, Tensor]):
+    """Values of a step, its floating operands replaced in turn."""
+
+    def __init__(self, values: Mapping[int, Tensor], numbers: Sequence[int], operands: Sequence[Tensor]) -> None:
+        self.values, self.numbers, self.operands, self.next = values, list(numbers), list(operands), 0
+
+    def __getitem__(self, number: int) -> Tensor:
+        if not self.values[number].is_floating_point():
+            return self.values[number]
+        self.next += 1
+        return self.operands[self.next - 1]
+
+    def __iter__(self) -> Any:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class _OwnBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, backward: Callable[[Tensor], Sequence[Tensor]], result: Tensor, *operands: Tensor) -> Tensor:
+        ctx.own = backward
+        return result.detach().clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        return None, None, *ctx.own(grad)
+
+
+def own_backward(local: Local, backward: Callable[[Tensor], Sequence[Tensor]], result: Any = None) -> Any:
+    """Return the result of a step whose gradient is computed by `backward(grad)`, one for each operand."""
+    with torch.no_grad():
+        result = local.compute(*local.operands) if result is None else result
+    main = _OwnBackward.apply(backward, first(result), *local.operands)
+    return (main, *result[1:]) if isinstance(result, tuple | list) else main
+
+
+def way(operand: Tensor, share: float) -> Tensor:
+    """Return the operand itself, with `share` times its gradient."""
+    return operand.detach() if share == 0 else operand.detach() + share * (operand - operand.detach())
+
+
+def first(result: Any) -> Tensor:
+    """Return the main result of an operation."""
+    return result[0] if isinstance(result, tuple | list) else result
+
+
+class Replay:
+    """A tape at one point.
+
+    Parameters
+    ----------
+    tape : Tape
+        The steps.
+    tensors : mapping of str to tensor
+        The floating inputs.
+    wanted : list of str
+        Those whose gradients are asked for.
+
+    Attributes
+    ----------
+    values : dict of int to tensor
+        All values, with their gradients.
+    """
+
+    def __init__(self, tape: Tape, tensors: Mapping[str, Tensor], wanted: Sequence[str]) -> None:
+        self.tape, self.wanted = tape, list(wanted)
+        self.values: dict[int, Tensor] = {
+            number: tensors[name].detach().requires_grad_(name in self.wanted) for name, number in tape.leaves.items()
+        }
+        with torch.enable_grad():
+            for step in tape.steps:
+                self._store(self.values, step, step.run(self.values))
+        self.upstream = self._upstream()
+
+    def loss(self, rules: Mapping[int, Rule]) -> Tensor:
+        """Run all steps that depend on those with a rule."""
+        values = dict(self.values)
+        changed: set[int] = set()
+        with torch.enable_grad():
+            for step in self.tape.steps[min(rules, default=len(self.tape.steps)) :]:
+                if step.number in rules:
+                    result = rules[step.number](Local(step, values, self))
+                elif any(number in changed for number in step.inputs):
+                    result = step.run(values)
+                else:
+                    continue
+                changed.update(step.outputs)
+                self._store(values, step, result)
+        return values[self.tape.loss]
+
+    def gradients(self, rules: Mapping[int, Rule]) -> dict[str, Tensor]:
+        """Return the gradients of the wanted inputs where some steps follow other rules."""
+        loss = self.loss(rules)
+        leaves = [self.values[self.tape.leaves[name]] for name in self.wanted]
+        if not loss.requires_grad:
+            return {name: torch.zeros_like(leaf) for name, leaf in zip(self.wanted, leaves, strict=True)}
+        found = torch.autograd.grad(loss.sum(), leaves, retain_graph=True, allow_unused=True)
+        return {
+            name: torch.zeros_like(leaf) if gradient is None else gradient
+            for name, leaf, gradient in zip(self.wanted, leaves, found, strict=True)
+        }
+
+    def at(self, number: int) -> Local:
+        """Return one step of the unchanged computation."""
+        return Local(self.tape.steps[number], self.values, self)
+
+    def _upstream(self) -> dict[int, Tensor]:
+        """Return the gradient of the loss with respect to every value that has one."""
+        numbers = [number for number, value in self.values.items() if value.requires_grad]
+        loss = self.values[self.tape.loss]
+        if not loss.requires_grad:
+            return {}
+        found = torch.autograd.grad(
+            loss.sum(), [self.values[number] for number in numbers], retain_graph=True, allow_unused=True
+        )
+        return {number: gradient for number, gradient in zip(numbers, found, strict=True) if gradient is not None}
+
+    @staticmethod
+    def _store(values: dict[int, Tensor], step: Step, result: Any) -> None:
+        tensors = [item for item in tree_flatten(result)[0] if isinstance(item, Tensor)]
+        values.update(zip(step.outputs, tensors, strict=True))
+
+
+def reads(tape: Tape, number: int) -> list[Step]:
+    """Return the steps that read a value."""
+    return [step for step in tape.steps if any(isinstance(item, Ref) and item.number == number for item in step.flat)]

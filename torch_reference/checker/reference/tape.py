@@ -1,0 +1,237 @@
+"""The reference's forward pass as a list of steps, each with the line of `reference` that caused it.
+
+A step is one operation as PyTorch dispatches it, or one line of the formula of a composite operation (`formulas`). In-place
+operations are recorded by what they compute, which `torch.func.functionalize` sees to.
+"""
+
+import linecache
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from torch_reference.checker.reference.formulas import FORMULAS
+
+TORCH = str(Path(torch.__file__).parent)
+HOUSE = str(Path(__file__).parents[1])
+FORMULA_FILE = sys.modules[FORMULAS["addmm"].__module__].__file__
+
+
+@dataclass(frozen=True)
+class Ref:
+    """The number of a value on the tape."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a step comes from.
+
+    Attributes
+    ----------
+    call : str
+        The function that the reference called: relu, layer_norm, matmul.
+    line : int
+        The line of the call; 0 where there is none.
+    text : str
+        That line.
+    formula : str
+        The line of the composite operation's formula.
+    outer : int
+        The line of `reference` where that is another one, because `reference` called a function that made the call.
+    spot : tuple of int
+        The instructions of the call and of the formula: the same for all turns of a loop.
+    """
+
+    call: str
+    line: int
+    text: str
+    formula: str = ""
+    outer: int = 0
+    spot: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One operation: `outputs` = func(args), with references to values among the flattened arguments."""
+
+    number: int
+    func: Any
+    flat: tuple[Any, ...]
+    spec: TreeSpec
+    outputs: tuple[int, ...]
+    place: Place
+    constant: bool
+
+    @property
+    def name(self) -> str:
+        """The name of the operation in PyTorch's own library."""
+        return self.func._schema.name.removeprefix("aten::")
+
+    @property
+    def inputs(self) -> list[int]:
+        """The numbers of the values that it reads."""
+        return [item.number for item in self.flat if isinstance(item, Ref)]
+
+    def run(self, values: Mapping[int, torch.Tensor]) -> Any:
+        """Run the operation on given values; all results in a tuple."""
+        args, kwargs = self._filled(values)
+        if not self.constant:
+            return self.func(*args, **kwargs)
+        with torch.no_grad():
+            return self.func(*args, **kwargs)
+
+    def arguments(self, values: Mapping[int, torch.Tensor]) -> tuple[Any, ...]:
+        """Return the positional arguments, with given values."""
+        return tuple(self._filled(values)[0])
+
+    def _filled(self, values: Mapping[int, torch.Tensor]) -> Any:
+        flat = [values[item.number] if isinstance(item, Ref) else item for item in self.flat]
+        return tree_unflatten(flat, self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """All steps that the loss may depend on.
+
+    Attributes
+    ----------
+    steps : list of Step
+        In the order in which they ran.
+    leaves : dict of str to int
+        The numbers of the floating inputs.
+    loss : int
+        The number of the loss.
+    """
+
+    steps: list[Step]
+    leaves: dict[str, int]
+    loss: int
+
+
+class _Names(TorchFunctionMode):
+    """Keeps the name of the outermost function that runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = ""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.name = getattr(func, "__name__", "").strip("_")
+        return func(*args, **(kwargs or {}))
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, names: _Names, code: Any, composite: bool) -> None:
+        super().__init__()
+        self.names, self.code, self.composite = names, code, composite
+        self.steps: list[Step] = []
+        self.numbers: dict[int, int] = {}
+        self.alive: list[torch.Tensor] = []
+
+    def number(self, tensor: torch.Tensor) -> int:
+        """Give a tensor a number, and keep it, so that no other gets its address."""
+        self.alive.append(tensor)
+        self.numbers[id(tensor)] = len(self.alive) - 1
+        return len(self.alive) - 1
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        flat, spec = tree_flatten((args, kwargs or {}))
+        flat = [self._ref(item) for item in flat]
+        if not any(isinstance(item, Ref) for item in flat):
+            return func(*args, **(kwargs or {}))
+        name = func._schema.name.removeprefix("aten::")
+        formula = FORMULAS.get(f"{name}.{func._schema.overload_name}", FORMULAS.get(name))
+        if formula and not self.composite:
+            with self:
+                found = formula(*args, **(kwargs or {}))
+            if found is not NotImplemented:
+                return found
+        with self:
+            parts = func.decompose(*args, **(kwargs or {}))
+        if parts is not NotImplemented:
+            return parts
+        pure, flat = func, list(flat)
+        if func._schema.is_mutable:  # on a result of its own that nobody else has seen: as good as a new one
+            pure = getattr(getattr(torch.ops.aten, name.removesuffix("_")), func._schema.overload_name or "default")
+            flat[0] = flat[0] if isinstance(flat[0], Ref) else flat[0].clone()
+        result = func(*args, **(kwargs or {}))
+        outputs = tuple(self.number(item) for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor))
+        place = self._place(sys._getframe(1), name)
+        step = Step(len(self.steps), pure, tuple(flat), spec, outputs, place, not torch.is_grad_enabled())
+        self.steps.append(step)
+        return result
+
+    def _ref(self, item: Any) -> Any:
+        known = isinstance(item, torch.Tensor) and id(item) in self.numbers
+        return Ref(self.numbers[id(item)]) if known else item
+
+    def _place(self, frame: FrameType | None, name: str) -> Place:
+        """Find the innermost line outside PyTorch, the line of the formula below it and that of `reference` above."""
+        line, text, formula, outer, spot, inner = 0, "", "", 0, 0, 0
+        while frame is not None:
+            file = frame.f_code.co_filename
+            if file == FORMULA_FILE:
+                formula, inner = formula or linecache.getline(file, frame.f_lineno).strip(), inner or frame.f_lasti
+            elif not line and not file.startswith((TORCH, HOUSE, "<frozen")):
+                line, text, spot = frame.f_lineno, linecache.getline(file, frame.f_lineno).strip(), frame.f_lasti
+            if frame.f_code is self.code and frame.f_lineno != line:
+                outer = frame.f_lineno
+            if frame.f_code is self.code:
+                break
+            frame = frame.f_back
+        return Place(self.names.name or name, line, text, formula, outer, (spot, inner))
+
+
+def record(reference: Callable[..., Any], tensors: Mapping[str, torch.Tensor], composite: bool = False) -> Tape:
+    """Run the reference and write down its steps.
+
+    Parameters
+    ----------
+    reference : callable
+        The loss.
+    tensors : mapping of str to tensor
+        Its inputs; floating ones become leaves.
+    composite : bool
+        Keep composite operations as one step, instead of their formulas.
+
+    Raises
+    ------
+    Exception
+        Whatever the reference raises because it runs under a recorder.
+    """
+    function = getattr(reference, "__func__", reference)
+    names = _Names()
+    recorder = _Recorder(names, getattr(function, "__code__", None), composite)
+    leaves = {name: recorder.number(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
+
+    def call(*values: torch.Tensor) -> Any:
+        return reference(**dict(zip(tensors, values, strict=True)))
+
+    with names, recorder:
+        loss = torch.func.functionalize(call, remove="mutations")(*tensors.values())
+    if id(loss) not in recorder.numbers:
+        raise TypeError("the loss was not computed by recorded steps")
+    return Tape(_needed(recorder.steps, recorder.numbers[id(loss)]), leaves, recorder.numbers[id(loss)])
+
+
+def _needed(steps: list[Step], loss: int) -> list[Step]:
+    """Return the steps that the loss depends on, numbered anew."""
+    needed, kept = {loss}, []
+    for step in reversed(steps):
+        if needed.intersection(step.outputs):
+            needed.update(step.inputs)
+            kept.append(step)
+    return [replace(step, number=number) for number, step in enumerate(reversed(kept))]
