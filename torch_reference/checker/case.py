@@ -1,6 +1,6 @@
 """One gradient under examination: what the judge, the kinks and the causes look at."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch_reference.checker.formats import FLOAT64, Array, Format
 
 SLACK = 4.0  # a cause that explains a gradient may leave four times the allowance: its factor is rounded too
+# Moves the inputs by a relative amount; returns the manual gradients there, and the inputs. None if manual refuses.
+Probe = Callable[[float], tuple[Mapping[str, Array], Mapping[str, Any]] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +55,11 @@ class Case:
     def comparable(self) -> bool:
         """Whether the gradient has the shape of the right one."""
         return self.manual.shape == self.reference.shape
+
+    @property
+    def finite(self) -> bool:
+        """Whether the gradient has the right shape, and both are finite."""
+        return self.comparable and bool(np.isfinite(self.manual).all() and np.isfinite(self.reference).all())
 
     @property
     def right(self) -> bool:

@@ -4,7 +4,7 @@ First rounding, measured ever more closely while a disagreement is left; then ki
 `diagnosis`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from torch_reference.checker.budget import Budget
-from torch_reference.checker.case import Case
+from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict, diagnose
 from torch_reference.checker.causes.precision import Nudged, imprecise
+from torch_reference.checker.derived import UNEXPLAINED, derived
 from torch_reference.checker.formats import Array, Format
 from torch_reference.checker.kinks.mixtures import explains, variants
 from torch_reference.checker.kinks.sides import Sides, other_sides
@@ -23,10 +24,6 @@ from torch_reference.checker.rounding import CLOSER, Allowance, measure
 
 MATCH = "match", "Agrees with autograd to rounding."
 KINK = "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
-UNEXPLAINED = {"mismatch", "partial"}
-
-# Moves the inputs by a relative amount; returns the manual gradients there, and the inputs. None if manual refuses.
-Probe = Callable[[float], tuple[Mapping[str, Array], Mapping[str, Any]] | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +106,8 @@ def judge(
     kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
+    if UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
+        verdicts |= derived(cases, verdicts, allowance, probe)
     return Judgement(cases, verdicts, allowance)
 
 

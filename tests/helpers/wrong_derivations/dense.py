@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from wrong_derivations.mistake import Mistake, softmax, softmax_backward
 
 
@@ -203,7 +204,9 @@ MISTAKES = (
     Mistake(Softmax, "normalisation left out", D, CE, ""),
     Mistake(Softmax, "only the right class", D, CE, ""),
     Mistake(Softmax, "label not subtracted", P, CE, ""),
-    Mistake(Softmax, "bias not in the logits", D, r"add in line \d+, logits|line \d+, logits = ", r"line \d+, logits = "),
+    Mistake(
+        Softmax, "bias not in the logits", D, r"add in line \d+, logits|line \d+, logits = ", r"line \d+, logits = "
+    ),
     Mistake(Softmax, "1 / p left out", D, "", r"log in line \d+, return -torch\.log"),
     Mistake(TwoLayers, "mask forgotten", D, RELU, CLAMP),
     Mistake(TwoLayers, "mask of the upstream gradient", D, RELU, CLAMP),
@@ -217,7 +220,9 @@ MISTAKES = (
     Mistake(TwoLayers, "mask forgotten and twice as large", D, RELU, CLAMP),
     Mistake(TwoLayers, "mask forgotten and negative", D, RELU, CLAMP),
     Mistake(TwoLayers, "mask and 1/N forgotten", D, RELU, CLAMP),
-    Mistake(TwoLayers, "pre-activation in dW2", D, r"matmul in line \d+, logits = h @ W2", r"addmm in line \d+, logits"),
+    Mistake(
+        TwoLayers, "pre-activation in dW2", D, r"matmul in line \d+, logits = h @ W2", r"addmm in line \d+, logits"
+    ),
     Mistake(TwoLayers, "updated weight", D, r"matmul in line \d+, logits = h @ W2", r"addmm in line \d+, logits"),
     Mistake(TwoLayers, "square weight not transposed", D, r"matmul in line \d+, logits", r"addmm in line \d+, logits"),
     Mistake(TwoLayers, "absolute weight", D, r"matmul in line \d+, logits", r"addmm in line \d+, logits"),

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from wrong_derivations.mistake import Mistake, sigmoid
 
 
@@ -123,7 +124,7 @@ class Residual:
         s = x @ W1
         h = np.where(s > 0, s, 0.1 * s)
         m = keep / 0.7
-        dropped = (h if wrong == "mask left out of the forward pass" else h * m)
+        dropped = h if wrong == "mask left out of the forward pass" else h * m
         dm = dout @ W2.T
         dh = dm * m
         if wrong in {"dropout left out", "mask left out of the forward pass"}:

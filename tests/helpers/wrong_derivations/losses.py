@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from wrong_derivations.mistake import Mistake, sigmoid, softmax
 
 
@@ -74,7 +75,10 @@ class Hinge:
             d[rows, labels] = -counts
         penalty = {"penalty halved": 1.0, "penalty left out": 0.0}.get(wrong, 2.0)
         both = d / (1 if wrong == "mean left out of the data term" else N)
-        return {"W": x.T @ both + penalty * 0.1 * W, "x": d @ W.T / (1 if wrong == "mean left out of the data term" else N)}
+        return {
+            "W": x.T @ both + penalty * 0.1 * W,
+            "x": d @ W.T / (1 if wrong == "mean left out of the data term" else N),
+        }
 
     def written(self, x, W, labels):
         scores = x @ W
@@ -89,7 +93,11 @@ class Robust:
     """Huber loss of a tanh."""
 
     def inputs(self, rng):
-        return {"x": rng.standard_normal((7, 3)), "W": rng.standard_normal((3, 4)), "t": 2 * rng.standard_normal((7, 4))}
+        return {
+            "x": rng.standard_normal((7, 3)),
+            "W": rng.standard_normal((3, 4)),
+            "t": 2 * rng.standard_normal((7, 4)),
+        }
 
     def manual(self, wrong, x, W, t):
         h = np.tanh(x @ W)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+
 from wrong_derivations.mistake import Mistake, sigmoid, softmax
 
 

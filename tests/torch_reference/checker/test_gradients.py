@@ -14,7 +14,7 @@ from torch_reference import assert_gradients_match, crosscheck  # noqa: E402
 SEEDS = st.integers(0, 2**32 - 1)
 CODES = {
     *("scale", "sign", "transpose", "permutation", "shape", "unreduced", "term", "partial"),
-    *("precision", "nonfinite", "side-effect", "zero", "mismatch"),
+    *("precision", "nonfinite", "side-effect", "zero", "mismatch", "derivative", "path"),
 }
 
 

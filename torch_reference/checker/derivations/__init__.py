@@ -1,1 +1,1 @@
-"""Which step of the derivation went wrong: changes of the reference's own computation. Imports `reference` alone."""
+"""Which step went wrong: changes of the reference that give the wrong gradients. Imports `tape` and `reference`."""

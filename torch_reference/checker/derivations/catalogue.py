@@ -1,8 +1,8 @@
 """The mistakes in the derivative of one operation: small functions, each with the sentence that the message says.
 
-A function gets a `Local`, the gradient of the operation's result and the number of an operand, and returns what the wrong
-derivation passes on to that operand. Where it does not fit an operation it returns None, or fails as PyTorch does. To add a
-mistake, write a function and put it into the table at the end: likely ones first.
+A function gets a `Local`, the gradient of the operation's result and the number of an operand, and returns what the
+wrong derivation passes on to that operand. Where it does not fit an operation it returns None, or fails as PyTorch
+does. To add a mistake, write a function and put it into the table at the end: likely ones first.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from torch_reference.checker.derivations.change import value
-from torch_reference.checker.reference.replay import Local
+from torch_reference.checker.tape.replay import Local
 
 Slope = Callable[[Local, Tensor, int], Tensor | None]
 
@@ -36,7 +36,7 @@ def left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
 
 
 def diagonal(local: Local, grad: Tensor, k: int) -> Tensor | None:
-    """Of its derivative only the diagonal p * (1 - p) is used: how an entry acts on the others of its row is left out."""
+    """Of its derivative only the diagonal p * (1 - p) is used: how an entry acts on others of its row is left out."""
     if local.step.name not in SOFTMAX:
         return None
     p = _probabilities(local)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torch_reference.checker.derivations.site import Site
-from torch_reference.checker.reference.replay import Local, Rule, first, own_backward
+from torch_reference.checker.tape.replay import Local, Rule, first, own_backward
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 TURNS = 1.5  # added to the rank of what holds in some turns of a loop only

@@ -8,10 +8,18 @@ import torch
 from torch import Tensor
 
 from torch_reference.checker.derivations.catalogue import ACTIVATIONS, ELEMENTWISE, FORMS, HINGES, SLOPES, Slope
-from torch_reference.checker.derivations.change import Change, NotApplicableError, flowing, passing, sentence, value, which
+from torch_reference.checker.derivations.change import (
+    Change,
+    NotApplicableError,
+    flowing,
+    passing,
+    sentence,
+    value,
+    which,
+)
 from torch_reference.checker.derivations.site import VIEWS, Site, described
-from torch_reference.checker.reference.replay import Local, Replay
-from torch_reference.checker.reference.tape import Step
+from torch_reference.checker.tape.replay import Local, Replay, Rule
+from torch_reference.checker.tape.steps import Step
 
 Reading = Callable[[Local, Tensor, Tensor, float], Tensor]
 
@@ -82,10 +90,12 @@ def other_upstreams(replay: Replay, site: Site) -> Iterator[Change]:
             for k in [None, *(flowing(local) if len(flowing(local)) > 1 else [])]:
                 rules = passing(site, partial(_times, replay, site, number, power, k))
                 said_for = said if k is None else said + which(local, k)
-                yield Change("derivative", site, said_for, rules, 2.6 + abs(power) * 0.1 + 0.02 * _far(replay, site, number))
+                yield Change(
+                    "derivative", site, said_for, rules, 2.6 + abs(power) * 0.1 + 0.02 * _far(replay, site, number)
+                )
 
 
-def _sloped(site: Site, entry: Slope, k: int) -> Callable[..., object]:
+def _sloped(site: Site, entry: Slope, k: int) -> Callable[[float], dict[int, Rule]]:
     def backward(local: Local, grad: Tensor, _: float) -> list[Tensor]:
         passed, own = local.vjp(grad), entry(local, grad, k)
         if own is None:
@@ -137,20 +147,24 @@ def _times(
 
 def _others(replay: Replay, site: Site, saved: Tensor) -> Iterator[tuple[str, Reading, float, bool]]:
     """Yield words, what is read, rank and whether it holds a number to be fitted."""
-    yield "the gradient that comes from the loss", lambda local, saved, grad, _: grad, 0.9, False
+    yield "the gradient that comes from the loss", _upstream, 0.9, False
     for one, two in combinations(range(saved.dim()), 2):
         if saved.shape[one] == saved.shape[two]:
             words = "the transpose" if saved.dim() == 2 else f"axes {one} and {two} swapped"
             rank = 0.8 if (one, two) == (saved.dim() - 2, saved.dim() - 1) else 1.2
-            yield words, lambda local, saved, grad, _, one=one, two=two: saved.swapaxes(one, two), rank, False
+            yield words, partial(_swapped, one, two), rank, False
     if saved.dim() >= 2:
-        yield "both last axes flipped", lambda local, saved, grad, _: saved.flip(-1, -2), 1.4, False
+        yield "both last axes flipped", _flipped, 1.4, False
     for name, function in ACTIVATIONS.items():
-        yield f"{name} of it", lambda local, saved, grad, _, f=function: f(saved), 2.4, False
+        yield f"{name} of it", partial(_applied, function), 2.4, False
     for name, number in replay.tape.leaves.items():
-        if replay.values[number].shape == saved.shape and number in replay.upstream and _same(replay.values[number], saved):
+        if (
+            replay.values[number].shape == saved.shape
+            and number in replay.upstream
+            and _same(replay.values[number], saved)
+        ):
             words = f"{name} - {{share}} * its gradient (an updated {name})"
-            yield words, lambda local, saved, grad, rate, n=number: saved - rate * local.replay.upstream[n], 1.0, True
+            yield words, partial(_updated, number), 1.0, True
     for number, other in replay.values.items():
         if other.is_floating_point() and not _same(other, saved) and not _view(replay, number):
             rank = 0.7 + 0.02 * _far(replay, site, number)
@@ -159,6 +173,26 @@ def _others(replay: Replay, site: Site, saved: Tensor) -> Iterator[tuple[str, Re
                 yield words, partial(_value, replay, site, number), rank, False
             if other.dim() >= 2 and other.mT.shape == saved.shape:
                 yield f"{words}, transposed", partial(_transposed, replay, site, number), rank + 0.3, False
+
+
+def _upstream(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return grad
+
+
+def _flipped(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return saved.flip(-1, -2)
+
+
+def _swapped(one: int, two: int, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return saved.swapaxes(one, two)
+
+
+def _applied(function: Callable[[Tensor], Tensor], local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return function(saved)
+
+
+def _updated(number: int, local: Local, saved: Tensor, grad: Tensor, rate: float) -> Tensor:
+    return saved - rate * local.replay.upstream[number]
 
 
 def _value(replay: Replay, site: Site, number: int, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:

@@ -1,7 +1,7 @@
 """The mistakes in the forward pass of one operation: small functions that return another result.
 
-Each is tried in three ways: derived rightly, with the derivative as it was, and with the formula of the right operation's
-derivative applied to the wrong result. To add a mistake, write a function and put it into the table `RESULTS`.
+Each is tried in three ways: derived rightly, with the derivative as it was, and with the formula of the right
+operation's derivative applied to the wrong result. To add a mistake, write a function and put it into `RESULTS`.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch_reference.checker.derivations.catalogue import ACTIVATIONS, ELEMENTWISE, dim
 from torch_reference.checker.derivations.change import Change, NotApplicableError, every, sentence, value
 from torch_reference.checker.derivations.site import Site
-from torch_reference.checker.reference.replay import Local, Replay, first, own_backward
+from torch_reference.checker.reference.private import arguments_of
+from torch_reference.checker.tape.replay import Local, Replay, first, own_backward
 
 Result = Callable[[Local], Tensor | None]
 
@@ -135,7 +136,9 @@ def _value_alone(local: Local, entry: Result) -> Tensor:
 
 def _same_formula(local: Local, entry: Result) -> object:
     other, right = _result(local, entry).detach(), value(local)
-    places = [place for place, saved in enumerate(local.saved()) if saved.shape == right.shape and (saved == right).all()]
+    places = [
+        place for place, saved in enumerate(local.saved()) if saved.shape == right.shape and (saved == right).all()
+    ]
     if not places or other.shape != right.shape:
         raise NotApplicableError
     return own_backward(local, lambda grad: local.vjp(grad, {places[-1]: other}), other)
@@ -150,7 +153,7 @@ def _instead(local: Local, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _axes(local: Local) -> list[int]:
-    names = [argument.name for argument in local.step.func._schema.arguments]
+    names = arguments_of(local.step.func)
     if len(local.operands) != 1 or len(names) < 2 or names[1] != "dim" or len(local.step.arguments(local.values)) < 2:
         return []
     axis = local.step.arguments(local.values)[1]
@@ -161,7 +164,7 @@ def _axes(local: Local) -> list[int]:
 
 def _along(local: Local, axis: int) -> Tensor:
     """Return the operation along another axis, which stays as an axis of length one where it is summed over."""
-    names = [argument.name for argument in local.step.func._schema.arguments]
+    names = arguments_of(local.step.func)
     args = list(local.step.arguments(local.values))
     args[1] = [axis] if isinstance(args[1], list) else axis
     if "keepdim" in names:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor
+from tqdm import tqdm
 
 from torch_reference.checker.derivations.change import TURNS, Change
 from torch_reference.checker.derivations.readings import other_readings, other_slopes, other_upstreams
@@ -12,7 +13,7 @@ from torch_reference.checker.derivations.results import changed_results
 from torch_reference.checker.derivations.site import VIEWS, sites
 from torch_reference.checker.derivations.target import Target
 from torch_reference.checker.derivations.ways import other_ways
-from torch_reference.checker.reference.replay import Replay, Rule
+from torch_reference.checker.tape.replay import Replay, Rule
 
 FEW = 3  # explanations that are named
 AWAY = 100.0  # times the allowance at the second point, where it was not measured
@@ -25,10 +26,11 @@ Gradients = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Explanation:
-    """Changes, those nearer to the loss first, and a factor for all wrong gradients."""
+    """Changes, those nearer to the loss first, a factor for all wrong gradients, and those that the changes affect."""
 
     parts: tuple[Change, ...]
     factor: float = 1.0
+    affected: frozenset[str] = frozenset()
 
     @property
     def rank(self) -> float:
@@ -42,22 +44,24 @@ def changes(replay: Replay, wrong: list[str]) -> list[Change]:
     found: list[Change] = []
     for site in sites(replay, wrong):
         found += other_ways(replay, site)
-        if site.step.name not in VIEWS and len(site.step.outputs) >= 1:
+        if site.step.name not in VIEWS and not site.turns:
             for kind in (other_slopes, other_readings, other_upstreams, changed_results):
                 found += kind(replay, site)
     return sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 
 
-def explanations(replay: Replay, target: Target, second: Second, seconds: float) -> list[Explanation]:
-    """Return what reproduces all hand-derived gradients, at a second point too."""
-    end = time.monotonic() + seconds
+def explanations(replay: Replay, target: Target, second: Second, seconds: float) -> tuple[list[Explanation], bool]:
+    """Return what reproduces all hand-derived gradients, at a second point too, and whether the time ended before."""
+    end = time.thread_time() + seconds
     found: list[Explanation] = []
-    for change in changes(replay, target.wrong):
-        if time.monotonic() > end or (found and change.rank > min(one.rank for one in found) + WORSE):
+    ended = False
+    for change in tqdm(changes(replay, target.wrong), delay=1, disable=None, leave=False, unit=" changes"):
+        ended = time.thread_time() > end
+        if ended or (found and change.rank > min(one.rank for one in found) + WORSE):
             break
         if explanation := tried(replay, target, change):
             found.append(explanation)
-    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second)
+    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), ended
 
 
 def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:
@@ -65,15 +69,17 @@ def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:
     try:
         gradients = replay.gradients(change.rules(0.0))
         if target.met(gradients):
-            return Explanation((change,))
+            return Explanation((change,), affected=target.affected(gradients))
         if change.fitted:
             share = target.between(gradients, replay.gradients(change.rules(1.0)))
-            if share is not None and target.met(replay.gradients(change.rules(share))):
-                return Explanation((replace(change, share=share),))
+            if share is not None and target.met(fitted := replay.gradients(change.rules(share))):
+                return Explanation((replace(change, share=share),), affected=target.affected(fitted))
     except Exception:  # whatever PyTorch raises where a change does not fit an operation
         return None
     factor = target.factor(gradients)
-    return Explanation((change,), factor) if factor is not None and target.met(gradients, factor) else None
+    if factor is None or not target.met(gradients, factor):
+        return None
+    return Explanation((change,), factor, target.affected(gradients))
 
 
 def confirmed(found: list[Explanation], second: Second) -> list[Explanation]:

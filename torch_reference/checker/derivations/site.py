@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch_reference.checker.reference.replay import Replay, reads
-from torch_reference.checker.reference.tape import Place, Step
+from torch_reference.checker.tape.replay import Replay, reads
+from torch_reference.checker.tape.steps import Place, Step
 
 VIEWS = frozenset(
     "t transpose permute view reshape _unsafe_view expand unsqueeze squeeze clone alias _to_copy "

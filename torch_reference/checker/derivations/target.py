@@ -65,6 +65,14 @@ class Target:
                 return False
         return True
 
+    def affected(self, found: Mapping[str, Tensor]) -> frozenset[str]:
+        """Return the wrong gradients that are not autograd's in what was found."""
+        return frozenset(
+            name
+            for name in self.wrong
+            if (np.abs(found[name].reshape(-1).numpy() - self.base[name]) > self._bound(name)).any()
+        )
+
     def factor(self, found: Mapping[str, Tensor]) -> float | None:
         """Return the one number that makes gradients the hand-derived ones, or None."""
         one = np.concatenate([found[name].reshape(-1)[self.places[name]].numpy() for name in self.wrong])

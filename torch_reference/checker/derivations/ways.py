@@ -1,11 +1,12 @@
 """The mistakes along the way: what comes through one operand is left out, counted twice, or of the wrong sign."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from torch_reference.checker.derivations.change import ORDINALS, Change, every
 from torch_reference.checker.derivations.site import VIEWS, Site, described, own
-from torch_reference.checker.reference.replay import Local, Replay, reads, way
-from torch_reference.checker.reference.tape import Step
+from torch_reference.checker.tape.replay import Local, Replay, reads, way
+from torch_reference.checker.tape.steps import Step
 
 STATISTICS = frozenset("mean sum amax amin linalg_vector_norm logsumexp prod max min".split())
 
@@ -21,28 +22,32 @@ def other_ways(replay: Replay, site: Site) -> Iterator[Change]:
     for k, number in enumerate(flowing):
         chain = _before(replay, number)
         named, what = _named(replay, site, k, number, chain)
-        rules = every(site, lambda local, share, k=k: _weakened(local, k, share))
+        rules = every(site, partial(_weakened, k))
         rank = 3.0 if site.step.name in VIEWS and not chain else 0.5
         if len(site.group) == 1:
             yield Change("path", site, f"the way through {what} {{counted}}", rules, rank, fitted=True, named=named)
             continue
         yield Change("path", site, f"the way through {what} is left out", rules, rank, named=named)
         for share, words in ((2.0, "is counted twice"), (-1.0, "has the wrong sign")):
-            counted = every(site, lambda local, _, k=k, share=share: _weakened(local, k, share))
+            counted = every(site, partial(_counted, k, share))
             yield Change("path", site, f"the way through {what} {words}", counted, rank + 2, named=named)
     if len(set(flowing)) < len(flowing) and len(site.group) == 1:
         number = flowing[0]
         named, what = _named(replay, site, 0, number, _before(replay, number))
-        rules = every(site, lambda local, share: _weakened(local, None, share))
+        rules = every(site, partial(_weakened, None))
         yield Change("path", site, f"the way through {what} {{counted}}", rules, 0.6, fitted=True, named=named)
 
 
-def _weakened(local: Local, k: int | None, share: float) -> object:
+def _weakened(k: int | None, local: Local, share: float) -> object:
     operands = list(local.operands)
     places = [place for place, operand in enumerate(operands) if operand.requires_grad]
     for place in places if k is None else [places[k]]:
         operands[place] = way(operands[place], share)
     return local.compute(*operands)
+
+
+def _counted(k: int | None, share: float, local: Local, _: float) -> object:
+    return _weakened(k, local, share)
 
 
 def _before(replay: Replay, number: int) -> list[Step]:
@@ -61,7 +66,7 @@ def _before(replay: Replay, number: int) -> list[Step]:
 
 
 def _named(replay: Replay, site: Site, k: int, number: int, chain: list[Step]) -> tuple[Site | None, str]:
-    """Return the operation to name, and the words for the way: through a mean rather than what is done with it later."""
+    """Return the operation to name, and the words for the way: a mean rather than what is done with it later."""
     if not chain:
         return None, f"its {ORDINALS[min(k, 5)]} operand, {described(replay, number)},"
     best = next((step for step in chain if step.name in STATISTICS), chain[0])

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from torch_reference.checker.causes.diagnosis import Verdict
+from torch_reference.checker.derived import UNEXPLAINED
 from torch_reference.checker.formats import Array
 from torch_reference.checker.functions.experiment import Experiment
 from torch_reference.checker.functions.low_precision import LowPrecision
@@ -18,7 +19,7 @@ from torch_reference.checker.functions.probes.side_effects import side_effects
 from torch_reference.checker.functions.probes.simpler import simplified
 from torch_reference.checker.functions.probes.trial import Findings, Trial
 from torch_reference.checker.functions.probes.upstream import upstream as follows_upstream
-from torch_reference.checker.judge import UNEXPLAINED, Judgement
+from torch_reference.checker.judge import Judgement
 from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.results import Report
 from torch_reference.checker.reporting import gradient_report, note

@@ -82,6 +82,16 @@ class Reference:
             for name, gradient in zip(self.wanted, found, strict=True)
         }
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return fresh tensors of the inputs, in the precision of the evaluation."""
+        return {name: _tensor(value, self.lifted) for name, value in self.inputs.items()}
+
+    @contextmanager
+    def evaluating(self, modes: tuple[Mode, ...] = ()) -> Iterator[None]:
+        """Let PyTorch be as it is while the loss is evaluated: its default precision, its seed, no warnings."""
+        with _quiet(self._default()), _seeded(self.seed), stacked(self._modes(modes)):
+            yield
+
     def depths(self) -> dict[str, int]:
         """Return how many operations lie between each wanted input and the loss."""
         loss, leaves = self._forward(())
@@ -106,11 +116,11 @@ class Reference:
         return _checked(returned), leaves
 
     def _run(self, modes: tuple[Mode, ...]) -> tuple[Any, dict[str, torch.Tensor]]:
-        tensors = {name: _tensor(value, self.lifted) for name, value in self.inputs.items()}
+        tensors = self.tensors()
         for mode in modes:
             mode.begin(tensors.values())
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
-        with _quiet(self._default()), _seeded(self.seed), stacked(self._modes(modes)):
+        with self.evaluating(modes):
             return self.function(**tensors), leaves
 
 

@@ -1,7 +1,7 @@
 """The steps of a tape run again, some of them by other rules, and differentiated by autograd.
 
-A rule takes the place of a step. It may compute something else (the forward pass of another formula), or the same with a
-backward pass of its own (`own_backward`), or read an operand through `way`, which weakens or cuts the gradient alone.
+A rule takes the place of a step. It may compute something else (the forward pass of another formula), or the same with
+a backward pass of its own (`own_backward`), or read an operand through `way`, which weakens or cuts the gradient alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten
 
-from torch_reference.checker.reference.tape import Ref, Step, Tape
+from torch_reference.checker.reference.private import tree_flatten
+from torch_reference.checker.tape.steps import Ref, Step, Tape
 
 Rule = Callable[["Local"], Any]
 
@@ -37,9 +37,7 @@ class Local:
 
     def compute(self, *operands: Tensor) -> Any:
         """Run the operation on other operands."""
-        left = list(operands)
-        numbers = [number for number in self.step.inputs if self.values[number].is_floating_point()]
-        return self.step.run(_Replaced(self.values, numbers, left))
+        return self.step.run(self.values, operands)
 
     def vjp(
         self, grad: Tensor, saved: Mapping[int, Tensor] | None = None, at: Mapping[int, Tensor] | None = None
@@ -81,33 +79,14 @@ class Local:
         return kept
 
 
-class _Replaced(Mapping[int, Tensor]):
-    """Values of a step, its floating operands replaced in turn."""
-
-    def __init__(self, values: Mapping[int, Tensor], numbers: Sequence[int], operands: Sequence[Tensor]) -> None:
-        self.values, self.numbers, self.operands, self.next = values, list(numbers), list(operands), 0
-
-    def __getitem__(self, number: int) -> Tensor:
-        if not self.values[number].is_floating_point():
-            return self.values[number]
-        self.next += 1
-        return self.operands[self.next - 1]
-
-    def __iter__(self) -> Any:
-        return iter(self.numbers)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-
 class _OwnBackward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, backward: Callable[[Tensor], Sequence[Tensor]], result: Tensor, *operands: Tensor) -> Tensor:
+    def forward(ctx: Any, backward: Callable[[Tensor], Sequence[Tensor]], result: Tensor, *_: Tensor) -> Tensor:
         ctx.own = backward
         return result.detach().clone()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return None, None, *ctx.own(grad)
 
 

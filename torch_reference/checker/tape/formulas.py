@@ -1,7 +1,7 @@
 """Composite operations written out, so that each path through them can be looked at: a line for each step.
 
-The names are PyTorch's dispatched ones, and each formula returns what the operation returns as far as gradients need it.
-A message shows the line, so the names of variables are words.
+The names are PyTorch's dispatched ones, and each formula returns what the operation returns, as far as gradients need
+it. A message shows the line, so the names of variables are words.
 """
 
 from collections.abc import Callable

@@ -1,12 +1,12 @@
 """The reference's forward pass as a list of steps, each with the line of `reference` that caused it.
 
-A step is one operation as PyTorch dispatches it, or one line of the formula of a composite operation (`formulas`). In-place
-operations are recorded by what they compute, which `torch.func.functionalize` sees to.
+A step is one operation as PyTorch dispatches it, or one line of the formula of a composite operation (`formulas`).
+Operations in place are recorded by what they compute, which `torch.func.functionalize` sees to.
 """
 
 import linecache
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -14,10 +14,18 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from torch_reference.checker.reference.formulas import FORMULAS
+from torch_reference.checker.reference.evaluation import Reference
+from torch_reference.checker.reference.modes import Mode
+from torch_reference.checker.reference.private import (
+    TreeSpec,
+    name_of,
+    overload_of,
+    pure,
+    tree_flatten,
+    tree_unflatten,
+)
+from torch_reference.checker.tape.formulas import FORMULAS
 
 TORCH = str(Path(torch.__file__).parent)
 HOUSE = str(Path(__file__).parents[1])
@@ -74,16 +82,16 @@ class Step:
     @property
     def name(self) -> str:
         """The name of the operation in PyTorch's own library."""
-        return self.func._schema.name.removeprefix("aten::")
+        return name_of(self.func)
 
     @property
     def inputs(self) -> list[int]:
         """The numbers of the values that it reads."""
         return [item.number for item in self.flat if isinstance(item, Ref)]
 
-    def run(self, values: Mapping[int, torch.Tensor]) -> Any:
-        """Run the operation on given values; all results in a tuple."""
-        args, kwargs = self._filled(values)
+    def run(self, values: Mapping[int, torch.Tensor], operands: Sequence[torch.Tensor] | None = None) -> Any:
+        """Run the operation on given values; `operands` take the place of the floating ones, in their order."""
+        args, kwargs = self._filled(values, operands)
         if not self.constant:
             return self.func(*args, **kwargs)
         with torch.no_grad():
@@ -93,8 +101,14 @@ class Step:
         """Return the positional arguments, with given values."""
         return tuple(self._filled(values)[0])
 
-    def _filled(self, values: Mapping[int, torch.Tensor]) -> Any:
+    def _filled(self, values: Mapping[int, torch.Tensor], operands: Sequence[torch.Tensor] | None = None) -> Any:
         flat = [values[item.number] if isinstance(item, Ref) else item for item in self.flat]
+        if operands is not None:
+            others = iter(operands)
+            flat = [
+                next(others) if isinstance(item, Ref) and filled.is_floating_point() else filled
+                for item, filled in zip(self.flat, flat, strict=True)
+            ]
         return tree_unflatten(flat, self.spec)
 
 
@@ -131,7 +145,7 @@ class _Names(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(Mode):
     def __init__(self, names: _Names, code: Any, composite: bool) -> None:
         super().__init__()
         self.names, self.code, self.composite = names, code, composite
@@ -145,33 +159,25 @@ class _Recorder(TorchDispatchMode):
         self.numbers[id(tensor)] = len(self.alive) - 1
         return len(self.alive) - 1
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        flat, spec = tree_flatten((args, kwargs or {}))
+    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one operation, composite ones by their parts, and write it down if it depends on a leaf."""
+        flat, spec = tree_flatten((args, kwargs))
         flat = [self._ref(item) for item in flat]
         if not any(isinstance(item, Ref) for item in flat):
-            return func(*args, **(kwargs or {}))
-        name = func._schema.name.removeprefix("aten::")
-        formula = FORMULAS.get(f"{name}.{func._schema.overload_name}", FORMULAS.get(name))
-        if formula and not self.composite:
+            return operator(*args, **kwargs)
+        formula = None if self.composite else FORMULAS.get(overload_of(operator), FORMULAS.get(name))
+        for parts in (formula, operator.decompose):
             with self:
-                found = formula(*args, **(kwargs or {}))
+                found = parts(*args, **kwargs) if parts else NotImplemented
             if found is not NotImplemented:
                 return found
-        with self:
-            parts = func.decompose(*args, **(kwargs or {}))
-        if parts is not NotImplemented:
-            return parts
-        pure, flat = func, list(flat)
-        if func._schema.is_mutable:  # on a result of its own that nobody else has seen: as good as a new one
-            pure = getattr(getattr(torch.ops.aten, name.removesuffix("_")), func._schema.overload_name or "default")
-            flat[0] = flat[0] if isinstance(flat[0], Ref) else flat[0].clone()
-        result = func(*args, **(kwargs or {}))
+        own = pure(operator)
+        if own is not operator and not isinstance(flat[0], Ref):
+            flat[0] = flat[0].clone()  # before it is overwritten
+        result = operator(*args, **kwargs)
         outputs = tuple(self.number(item) for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor))
         place = self._place(sys._getframe(1), name)
-        step = Step(len(self.steps), pure, tuple(flat), spec, outputs, place, not torch.is_grad_enabled())
-        self.steps.append(step)
+        self.steps.append(Step(len(self.steps), own, tuple(flat), spec, outputs, place, not torch.is_grad_enabled()))
         return result
 
     def _ref(self, item: Any) -> Any:
@@ -195,15 +201,13 @@ class _Recorder(TorchDispatchMode):
         return Place(self.names.name or name, line, text, formula, outer, (spot, inner))
 
 
-def record(reference: Callable[..., Any], tensors: Mapping[str, torch.Tensor], composite: bool = False) -> Tape:
-    """Run the reference and write down its steps.
+def record(reference: Reference, composite: bool = False) -> tuple[Tape, dict[str, torch.Tensor]]:
+    """Run the reference and write down its steps; return them with the inputs that it got.
 
     Parameters
     ----------
-    reference : callable
-        The loss.
-    tensors : mapping of str to tensor
-        Its inputs; floating ones become leaves.
+    reference : Reference
+        The loss; its floating inputs become leaves.
     composite : bool
         Keep composite operations as one step, instead of their formulas.
 
@@ -212,19 +216,21 @@ def record(reference: Callable[..., Any], tensors: Mapping[str, torch.Tensor], c
     Exception
         Whatever the reference raises because it runs under a recorder.
     """
-    function = getattr(reference, "__func__", reference)
+    tensors = reference.tensors()
+    function = getattr(reference.function, "__func__", reference.function)
     names = _Names()
     recorder = _Recorder(names, getattr(function, "__code__", None), composite)
     leaves = {name: recorder.number(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
 
     def call(*values: torch.Tensor) -> Any:
-        return reference(**dict(zip(tensors, values, strict=True)))
+        return reference.function(**dict(zip(tensors, values, strict=True)))
 
-    with names, recorder:
+    with names, reference.evaluating((recorder,)):
         loss = torch.func.functionalize(call, remove="mutations")(*tensors.values())
     if id(loss) not in recorder.numbers:
         raise TypeError("the loss was not computed by recorded steps")
-    return Tape(_needed(recorder.steps, recorder.numbers[id(loss)]), leaves, recorder.numbers[id(loss)])
+    number = recorder.numbers[id(loss)]
+    return Tape(_needed(recorder.steps, number), leaves, number), tensors
 
 
 def _needed(steps: list[Step], loss: int) -> list[Step]:

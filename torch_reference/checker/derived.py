@@ -1,0 +1,66 @@
+"""Whether gradients that no simple cause explains are those of a reference with one step derived wrongly."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from torch_reference.checker.case import Case, Probe
+from torch_reference.checker.causes.diagnosis import Verdict
+from torch_reference.checker.derivations.derivation import Derivation, derivation
+from torch_reference.checker.derivations.target import Target
+from torch_reference.checker.formats import Array
+from torch_reference.checker.reference.evaluation import Reference
+from torch_reference.checker.rounding import Allowance
+
+UNEXPLAINED = {"mismatch", "partial"}
+OTHER_KINDS = {"kink", "precision", "nonfinite", "shape", "unreduced"}  # nothing that a step of the derivation does
+NEARBY = 1e-3  # how far inputs move to see whether an explanation holds there too, relative
+
+
+def derived(
+    cases: Mapping[str, Case], verdicts: Mapping[str, Verdict], allowance: Allowance, probe: Probe
+) -> dict[str, Verdict]:
+    """Return better verdicts on gradients that are `mismatch` or `partial`, and on those wrong for the same reason.
+
+    All wrong gradients have to come from one wrong step; else those that no simple cause explains.
+    """
+    seen = {name: case for name, case in cases.items() if verdicts[name][0] not in OTHER_KINDS and case.finite}
+    wrong = [name for name in seen if not seen[name].right]
+    unexplained = [name for name in wrong if verdicts[name][0] in UNEXPLAINED]
+    ended = 0.0
+    for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
+        shown = {name: case for name, case in seen.items() if case.right or name in names}
+        found = derivation(
+            replace(allowance.reference, wanted=tuple(shown)),
+            _target({name: case.manual for name, case in shown.items()}, shown, names),
+            partial(_moved, shown, names, allowance.reference, probe),
+        )
+        if isinstance(found, Derivation):
+            return {name: (_code(found, names, verdicts), found.message) for name in found.affected}
+        ended = found or ended
+    words = f" The search for the step that went wrong ended after {ended:.0f} s." if ended else ""
+    return {name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained}
+
+
+def _code(found: Derivation, wrong: list[str], verdicts: Mapping[str, Verdict]) -> str:
+    """Return the code of the cause nearer to the loss: the factor, if there are gradients that are off by it alone."""
+    alone = [verdicts[name][0] for name in wrong if name not in found.affected]
+    return alone[0] if found.factor != 1 and alone and alone[0] in {"scale", "sign"} else found.code
+
+
+def _target(manual: Mapping[str, Array], cases: Mapping[str, Case], wrong: list[str]) -> Target:
+    right = {name: case.reference for name, case in cases.items()}
+    allowed = {name: case.allowed for name, case in cases.items()}
+    return Target(manual, right, allowed, wrong, next(iter(cases.values())).epsilon)
+
+
+def _moved(
+    cases: Mapping[str, Case], wrong: list[str], reference: Reference, probe: Probe
+) -> tuple[Reference, Target] | None:
+    """Return the reference and the gradients at inputs that are moved a little."""
+    found = probe(NEARBY)
+    if found is None or not set(cases) <= set(found[0]):
+        return None
+    there = replace(reference, inputs=found[1], wanted=tuple(cases))
+    right = there.gradients()
+    return there, _target(found[0], {name: replace(case, reference=right[name]) for name, case in cases.items()}, wrong)
