@@ -141,7 +141,7 @@ def _upstream_of(
 def _times(
     replay: Replay, site: Site, number: int, power: int, k: int | None, local: Local, grad: Tensor, _: float
 ) -> list[Tensor]:
-    other = local.vjp(grad * local.values[aligned(replay, site, number, local)].detach() ** power)
+    other = local.vjp(grad * local.replay.values[aligned(replay, site, number, local)].detach() ** power)
     return other if k is None else [other[k] if place == k else own for place, own in enumerate(local.vjp(grad))]
 
 
@@ -196,11 +196,11 @@ def _updated(number: int, local: Local, saved: Tensor, grad: Tensor, rate: float
 
 
 def _value(replay: Replay, site: Site, number: int, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
-    return local.values[aligned(replay, site, number, local)]
+    return local.replay.values[aligned(replay, site, number, local)]
 
 
 def _transposed(replay: Replay, site: Site, number: int, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
-    return local.values[aligned(replay, site, number, local)].mT
+    return local.replay.values[aligned(replay, site, number, local)].mT
 
 
 def aligned(replay: Replay, site: Site, number: int, local: Local) -> int:

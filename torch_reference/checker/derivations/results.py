@@ -78,7 +78,7 @@ def mean_for_sum(local: Local) -> Tensor | None:
 def epsilon_outside(local: Local) -> Tensor | None:
     """Takes the root first and adds epsilon then."""
     maker = next((step for step in local.replay.tape.steps if step.outputs == tuple(local.step.inputs)), None)
-    args = maker.arguments(local.values) if maker and maker.name == "add" else ()
+    args = maker.arguments(local.replay.values) if maker and maker.name == "add" else ()
     if len(args) < 2 or not isinstance(args[1], float) or local.step.name not in {"sqrt", "rsqrt", "pow"}:
         return None
     root = torch.sqrt(local.operands[0] - args[1]) + args[1]

@@ -26,13 +26,14 @@ class Local:
     operands : list of tensor
         The floating values that it reads, with their gradient.
     values : mapping of int to tensor
-        All values of the replay, by their numbers.
+        What it reads, by number. No more: a backward pass that held the step's own result would never be freed.
     replay : Replay
         The unchanged computation.
     """
 
     def __init__(self, step: Step, values: Mapping[int, Tensor], replay: "Replay") -> None:
-        self.step, self.values, self.replay = step, values, replay
+        self.step, self.replay = step, replay
+        self.values = {number: values[number] for number in step.inputs}
         self.operands = [values[number] for number in step.inputs if values[number].is_floating_point()]
 
     def compute(self, *operands: Tensor) -> Any:
