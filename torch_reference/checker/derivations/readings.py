@@ -7,7 +7,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from torch_reference.checker.derivations.catalogue import ACTIVATIONS, ELEMENTWISE, FORMS, HINGES, SLOPES, Slope
+from torch_reference.checker.derivations.catalogue.names import ACTIVATIONS, ELEMENTWISE, FORMS, HINGES
+from torch_reference.checker.derivations.catalogue.slopes import SLOPES, Slope
 from torch_reference.checker.derivations.change import (
     Change,
     NotApplicableError,

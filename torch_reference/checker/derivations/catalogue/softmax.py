@@ -1,0 +1,68 @@
+"""Mistakes in the derivative of softmax, alone or inside cross-entropy."""
+
+from torch import Tensor
+
+from torch_reference.checker.derivations.catalogue.names import SOFTMAX, dim
+from torch_reference.checker.derivations.change import value
+from torch_reference.checker.tape.replay import Local
+
+
+def diagonal(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative only the diagonal p * (1 - p) is used: how an entry acts on others of its row is left out."""
+    if local.step.name not in SOFTMAX:
+        return None
+    p = _probabilities(local)
+    return grad * (1 - p) if local.step.name == "_log_softmax" else grad * p * (1 - p)
+
+
+def softmax_again(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Softmax's derivative is applied once more, though the gradient holds it already."""
+    if local.step.name not in SOFTMAX:
+        return None
+    p, passed = _probabilities(local), _right(local, grad, k)
+    return p * (passed - (p * passed).sum(dim(local), keepdim=True))
+
+
+def diagonal_again(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """The gradient is multiplied by p * (1 - p), though it holds softmax's derivative already."""
+    p = _probabilities(local) if local.step.name in SOFTMAX else None
+    return None if p is None else _right(local, grad, k) * p * (1 - p)
+
+
+def row_sum_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative p * (g - sum(p * g)) the sum over the row is left out."""
+    return grad * value(local) if local.step.name in {"_softmax", "_safe_softmax"} else None
+
+
+def probabilities_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative p * (g - sum(p * g)) the factor p is left out."""
+    if local.step.name not in {"_softmax", "_safe_softmax"}:
+        return None
+    return grad - (value(local) * grad).sum(dim(local), keepdim=True)
+
+
+def only_the_label(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative, p minus the label, only the entry of the right class is kept."""
+    return _right(local, grad, k) * (grad != 0) if local.step.name == "_log_softmax" else None
+
+
+def powers_for_probabilities(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """exp(x) stands where softmax(x) belongs: the division by the row's sum is left out."""
+    if local.step.name != "_log_softmax":
+        return None
+    return grad - local.operands[k].exp() * grad.sum(dim(local), keepdim=True)
+
+
+def logits_for_probabilities(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Its input stands where softmax of it belongs."""
+    if local.step.name != "_log_softmax":
+        return None
+    return grad - local.operands[k] * grad.sum(dim(local), keepdim=True)
+
+
+def _probabilities(local: Local) -> Tensor:
+    return value(local).exp() if local.step.name == "_log_softmax" else value(local)
+
+
+def _right(local: Local, grad: Tensor, k: int) -> Tensor:
+    return local.vjp(grad)[k]
