@@ -17,8 +17,9 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import convolutional, memory
+from benchmarks import memory
 from benchmarks.contestants import Problem, block_products, ours, report, threaded_products
+from benchmarks.networks import convolutional
 from benchmarks.peers import jax, pytorch, scikit_learn
 from benchmarks.turns import Prepare, Turns, take_turns
 
