@@ -14,10 +14,11 @@ import torch
 
 from torch_reference.checker.formats import format_of
 from torch_reference.checker.reference.modes import Mode
-from torch_reference.checker.reference.operations import ACTIVATIONS, FUSED, SELECTIONS, partial_sums
+from torch_reference.checker.reference.operations import ACTIVATIONS, FUSED, SELECTIONS, partial_sums, sums_by_result
 from torch_reference.checker.reference.private import decomposition, returns_of
 from torch_reference.checker.reference.reading import checksum
 
+BACKWARD = ("_backward", "_backward_data")
 LARGE = 2**18  # entries of a product of matrices above which a cheaper noise does
 
 
@@ -113,6 +114,9 @@ class RoundingNoise(Mode):
         """Run one operation with noise."""
         if self.decompose:  # equal results of different operations were rounded apart
             self._salt = zlib.crc32(name.encode()) * 0x100000001
+        steps = decomposition(operator) if self.decompose and name in FUSED else None
+        if not steps and (sums := sums_by_result(name, args)):
+            return self._one_by_one(operator, args, kwargs, sums)
         terms, place, axes = partial_sums(name, args)
         returned = returns_of(operator)
         noisy = list(args)
@@ -120,7 +124,8 @@ class RoundingNoise(Mode):
             noisy[place] = self._partial_sums(args[place], axes, terms)
         elif name not in SELECTIONS and not any(returned):
             noisy = [self.jitter(operand) if self._is_input(operand) else operand for operand in args]
-        steps = decomposition(operator) if self.decompose and name in FUSED else None
+        if name in FUSED and not steps and name.endswith(BACKWARD):  # what happens inside starts with this product
+            noisy[0] = self.jitter(noisy[0])
         result = self._by_steps(steps, noisy, kwargs) if steps else operator(*noisy, **kwargs)
         results = result if isinstance(result, tuple) else (result,)
         self.decisions = checksum(self.decisions, name, args, results)
@@ -132,6 +137,18 @@ class RoundingNoise(Mode):
             self._rounded(tensor, alias, partial, scale) for tensor, alias in zip(results, returned, strict=True)
         )
         return results if isinstance(result, tuple) else results[0]
+
+    def _one_by_one(self, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sums: Any) -> tuple[Any, ...]:
+        """Run a backward pass once for each of its results, each with the noise of its own sums."""
+        results: list[Any] = [None] * len(sums)
+        for number, ((terms, axes), wanted) in enumerate(zip(sums, args[-1], strict=True)):
+            if wanted:
+                gradient, *others = (self.jitter(operand) if self._is_input(operand) else operand for operand in args)
+                gradient = self._partial_sums(gradient, axes, terms) if axes else self.jitter(gradient)
+                mask = [other == number for other in range(len(sums))]
+                result = operator(gradient, *others[:-1], mask, **kwargs)[number]
+                results[number] = self.jitter(result, max(1.0, terms / 3))
+        return tuple(results)
 
     def _by_steps(self, steps: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a fused operation by steps, each with noise; the decisions inside are not those of the loss."""
