@@ -50,6 +50,7 @@ SUMS_BY_RESULT = {
     "convolution_backward", "native_layer_norm_backward", "_fused_rms_norm_backward", "native_batch_norm_backward",
     "native_group_norm_backward",
 }  # fmt: skip
+ROWS = {"native_layer_norm_backward", "_fused_rms_norm_backward"}  # those that normalise the last axes
 ACCUMULATIONS = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
 
 
@@ -87,20 +88,29 @@ def sums_by_result(name: str, args: tuple[Any, ...]) -> list[tuple[float, tuple[
     Returns
     -------
     list of (float, tuple of int)
-        How many terms, and the axes; the terms inside a mean count as one, since the mean is small beside what it is
-        subtracted from. An empty list for any other operation. The last argument says which results are wanted.
+        How many terms, and the axes. An empty list for any other operation.
     """
     if name not in SUMS_BY_RESULT:
         return []
     gradient = args[0]
-    if name in {"native_layer_norm_backward", "_fused_rms_norm_backward"}:
+    axes = tuple(axis for axis in range(gradient.dim()) if axis != 1)
+    if name in ROWS:
         axes = tuple(range(gradient.dim() - len(args[2])))
-    else:
-        axes = tuple(axis for axis in range(gradient.dim()) if axis != 1)
     terms = float(math.prod(gradient.shape[axis] for axis in axes))
     if name == "convolution_backward":  # each input meets all of the kernel, in each channel of the output
         return [(args[2].numel() / max(1, args[2].shape[1]), (1,)), (terms, axes), (terms, axes)]
     return [(1.0, ()), *[(terms, axes)] * (len(args[-1]) - 1)]
+
+
+def centred_axes(name: str, args: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return over which axes a normalisation's backward pass subtracts means; none for other operations."""
+    dims = range(args[0].dim())
+    if name in ROWS:
+        return tuple(dims[-len(args[2]) :])
+    return {
+        "native_batch_norm_backward": tuple(axis for axis in dims if axis != 1),
+        "native_group_norm_backward": tuple(dims[2:]),
+    }.get(name, ())
 
 
 def _repeats(indices: torch.Tensor, dims: int) -> torch.Tensor:
