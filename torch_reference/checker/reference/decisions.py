@@ -1,6 +1,6 @@
 """Decisions of a computation: on which side of a boundary an entry is, which of several is the largest.
 
-Each kind knows which entries rounding could have put elsewhere (`near`), how to `move` them there, and to `restore` them.
+Each kind knows which entries rounding could have put elsewhere (`near`), and how to `move` and to `restore` them.
 """
 
 from abc import ABC, abstractmethod
