@@ -17,9 +17,10 @@ from manual_backprop.runs.command import CHECKPOINT_SECONDS
 from manual_backprop.runs.folder import State
 from manual_backprop.runs.gpt.folder import GPTFolder, StepCheckpoint
 from manual_backprop.runs.gpt.history import StepHistory
-from manual_backprop.runs.gpt.options import configure, shape_of
+from manual_backprop.runs.gpt.options import configure, needed_bytes, shape_of
 from manual_backprop.runs.gpt.sampling import sample
 from manual_backprop.runs.interruption import Interruption
+from manual_backprop.runs.memory import check_memory
 from manual_backprop.runs.process import as_process, versions
 from manual_backprop.runs.progress import say
 from manual_backprop.storage.files import replacing
@@ -68,7 +69,9 @@ def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[
 def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
     text = load_text(options.text, options.context)
     configuration = configure(options, text)
-    trainer = make_trainer(options, GPT.initial(shape_of(options, text), options.seed, options.dtype))
+    shape = shape_of(options, text)
+    check_memory(needed_bytes(options, shape), "--layers, --width, --context, --batch-size")
+    trainer = make_trainer(options, GPT.initial(shape, options.seed, options.dtype))
     folder = GPTFolder(options.out)
     history = StepHistory()
     if options.resume:
