@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+if __name__ == "__main__":  # not this folder: a file in it may bear the name of a module that PyTorch imports
+    sys.path[0] = str(Path(__file__).parents[1])
 
 import numpy as np
 from benchmarks.contestants import Epoch
