@@ -262,6 +262,8 @@ HOSTILE = {
             def __eq__(self, other): return True
             def __array__(self, *a, **k): return np.array(self.__dict__)
         return {"weight": Always(), "bias": Always()}"""),
+    "too_large_to_judge": instead('return {"weight": np.ones((10 ** 6, 4, 3)), "bias": bias}'),
+    "too_many_axes": instead('return {"weight": weight.reshape((1,) * 30 + (4, 3)), "bias": bias}'),
     "endless_dict": instead("""
         class Endless(dict):
             def items(self):
