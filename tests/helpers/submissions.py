@@ -94,7 +94,7 @@ RIGHT = {
 }
 
 MISTAKES = {
-    "no_mean": (changed("    p /= len(x)\n", ""), "scale"),
+    "no_mean": (changed("    p /= len(x)\n", ""), "scale path"),
     "no_decay": (changed(" + decay * weight", ""), "term"),
     "sign": (changed("x.T @ p +", "-x.T @ p -"), "sign"),
     "unreduced": (changed("p.sum(axis=0)", "p"), "unreduced"),
@@ -112,7 +112,7 @@ MISTAKES = {
     "none": (changed('"bias": p.sum(axis=0)', '"bias": None'), "missing"),
     "wrong_key": (changed('"bias"', '"b"'), "missing"),
 }  # fmt: skip
-"""Ordinary mistakes, with the code that at least one of their gradients gets."""
+"""Ordinary mistakes, with the codes of which at least one of their gradients gets one."""
 
 FAILURES = {
     "syntax": ("def manual(x, weight, bias, labels, decay) return", "line 1: expected ':'"),
