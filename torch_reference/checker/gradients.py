@@ -11,7 +11,8 @@ from torch_reference.checker.case import difference
 from torch_reference.checker.formats import Array
 from torch_reference.checker.judge import judge
 from torch_reference.checker.manual import Manual, called, check_inputs, elsewhere, given
-from torch_reference.checker.reference.evaluation import Reference
+from torch_reference.checker.reference.evaluation import IndependentError, Reference
+from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.results import Report
 from torch_reference.checker.reporting import gradient_report, note
 
@@ -47,7 +48,16 @@ def crosscheck(manual: Manual, reference: Callable[..., Any], inputs: Mapping[st
     first, changed = called(manual, inputs)
     second, changed_later = called(manual, inputs)
     loss = Reference(reference, inputs, tuple(first), seed)
-    found = judge(given(first), loss, inputs, partial(elsewhere, manual, inputs, tuple(first), seed))
+    try:
+        found = judge(given(first), loss, inputs, partial(elsewhere, manual, inputs, tuple(first), seed))
+    except IndependentError as error:
+        words = f"{str(error)[0].upper()}{str(error)[1:]}"
+        return Report(
+            {
+                name: GradientReport(name, "reference", words, value, np.zeros(value.shape))
+                for name, value in first.items()
+            }
+        )
     verdicts = found.verdicts | {
         name: ("side-effect", message)
         for name, case in found.cases.items()

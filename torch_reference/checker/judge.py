@@ -108,6 +108,8 @@ def judge(
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
     if UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
         verdicts |= derived(cases, verdicts, allowance, probe)
+    if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
+        verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))
     return Judgement(cases, verdicts, allowance)
 
 
@@ -143,7 +145,7 @@ def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Pro
     if case.comparable and not finite.all() and np.isfinite(case.manual).all():
         if not case.wrong[finite].any() and np.isfinite(allowance.reference.loss()):
             return "kink", "Autograd itself is not finite there: the loss has no derivative. The rest agrees."
-        return "mismatch", "Autograd itself is not finite: there is nothing to compare with."
+        return "reference", "Autograd's own gradient is not finite: there is nothing to compare with."
     if sides and case.comparable and explains(sides, {case.name: case.manual}):
         return KINK
     code, message = _cause(case, allowance, probe, budget)
