@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_reference.checker.case import difference
+from torch_reference.checker.derived import derived
 from torch_reference.checker.formats import Array
 from torch_reference.checker.judge import judge
 from torch_reference.checker.manual import Manual, called, check_inputs, elsewhere, given
-from torch_reference.checker.reference.evaluation import Reference
+from torch_reference.checker.reference.evaluation import IndependentError, Reference
+from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.results import Report
 from torch_reference.checker.reporting import gradient_report, note
 
@@ -47,12 +49,24 @@ def crosscheck(manual: Manual, reference: Callable[..., Any], inputs: Mapping[st
     first, changed = called(manual, inputs)
     second, changed_later = called(manual, inputs)
     loss = Reference(reference, inputs, tuple(first), seed)
-    found = judge(given(first), loss, inputs, partial(elsewhere, manual, inputs, tuple(first), seed))
-    verdicts = found.verdicts | {
+    probe = partial(elsewhere, manual, inputs, tuple(first), seed)
+    try:
+        found = judge(given(first), loss, inputs, probe)
+    except IndependentError as error:
+        words = f"{str(error)[0].upper()}{str(error)[1:]}"
+        return Report(
+            {
+                name: GradientReport(name, "reference", words, value, np.zeros(value.shape))
+                for name, value in first.items()
+            }
+        )
+    effects = {
         name: ("side-effect", message)
         for name, case in found.cases.items()
         if (message := _side_effect(first[name], second.get(name), case.allowed, changed | changed_later))
     }
+    steps = {} if effects else derived(found.cases, found.verdicts, found.allowance, probe)
+    verdicts = found.verdicts | steps | effects
     gradients = {name: gradient_report(first[name], case, *verdicts[name]) for name, case in found.cases.items()}
     return Report(gradients, note(gradients, found.allowance.reference))
 

@@ -16,7 +16,7 @@ from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, imprecise
-from torch_reference.checker.derived import UNEXPLAINED, derived
+from torch_reference.checker.derived import UNEXPLAINED
 from torch_reference.checker.formats import Array, Format
 from torch_reference.checker.kinks.mixtures import explains, variants
 from torch_reference.checker.kinks.sides import Sides, decisions_at_risk, other_sides
@@ -109,8 +109,8 @@ def judge(
     kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
-    if UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
-        verdicts |= derived(cases, verdicts, allowance, probe)
+    if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
+        verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))
     return Judgement(cases, verdicts, allowance)
 
 
@@ -161,7 +161,7 @@ def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Pro
     if case.comparable and not finite.all() and np.isfinite(case.manual).all():
         if not case.wrong[finite].any() and np.isfinite(allowance.reference.loss()):
             return "kink", "Autograd itself is not finite there: the loss has no derivative. The rest agrees."
-        return "mismatch", "Autograd itself is not finite: there is nothing to compare with."
+        return "reference", "Autograd's own gradient is not finite: there is nothing to compare with."
     if sides and case.comparable and explains(sides, {case.name: case.manual}):
         return KINK
     code, message = _cause(case, allowance, probe, budget)

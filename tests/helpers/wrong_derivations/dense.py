@@ -204,9 +204,7 @@ MISTAKES = (
     Mistake(Softmax, "normalisation left out", D, CE, ""),
     Mistake(Softmax, "only the right class", D, CE, ""),
     Mistake(Softmax, "label not subtracted", P, CE, ""),
-    Mistake(
-        Softmax, "bias not in the logits", D, r"add in line \d+, logits|line \d+, logits = ", r"line \d+, logits = "
-    ),
+    Mistake(Softmax, "bias not in the logits", D, r"matmul in line \d+", r"line \d+, logits = "),
     Mistake(Softmax, "1 / p left out", D, "", r"log in line \d+, return -torch\.log"),
     Mistake(TwoLayers, "mask forgotten", D, RELU, CLAMP),
     Mistake(TwoLayers, "mask of the upstream gradient", D, RELU, CLAMP),
@@ -226,8 +224,8 @@ MISTAKES = (
     Mistake(TwoLayers, "updated weight", D, r"matmul in line \d+, logits = h @ W2", r"addmm in line \d+, logits"),
     Mistake(TwoLayers, "square weight not transposed", D, r"matmul in line \d+, logits", r"addmm in line \d+, logits"),
     Mistake(TwoLayers, "absolute weight", D, r"matmul in line \d+, logits", r"addmm in line \d+, logits"),
-    Mistake(TwoLayers, "weight gradient from h", D, RELU, CLAMP),
-    Mistake(TwoLayers, "bias gradient before the mask", D, RELU, CLAMP),
+    Mistake(TwoLayers, "weight gradient from h", D, r"line \d+, h = torch.relu.*relu", r"line \d+, s = .*clamp"),
+    Mistake(TwoLayers, "bias gradient before the mask", D, r"line \d+, h = torch.relu.*relu", r"line \d+, s = .*clamp"),
     Mistake(TwoLayers, "inputs doubled in dW1", D, r"matmul in line \d+, h = torch\.relu", r"linear in line \d+, s = "),
     Mistake(Tanh, "error not subtracted from", D, r"mse_loss in line", r"line \d+, return \(\(out - target"),
     Mistake(Tanh, "sign of the error", D, r"mse_loss in line", r"pow in line \d+, return"),

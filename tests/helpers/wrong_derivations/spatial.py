@@ -123,7 +123,7 @@ MISTAKES = (
     Mistake(MaxPool, "shared evenly", D, r"max_pool2d in line", r"amax in line"),
     Mistake(MaxPool, "copied to all", D, r"max_pool2d in line", r"amax in line"),
     Mistake(MaxPool, "smallest for largest", D, r"max_pool2d in line", r"amax in line"),
-    Mistake(MaxPool, "maximum for its mask", D, r"max_pool2d in line", r"amax in line"),
+    Mistake(MaxPool, "maximum for its mask", D, r"line \d+, (pooled|return)", r"line \d+, (pooled|return)"),
     Mistake(AvgPool, "overwritten", D, r"avg_pool2d in line"),
     Mistake(AvgPool, "tanh for its derivative", D, r"tanh in line"),
 )

@@ -214,7 +214,6 @@ class TestMisuse:
             (lambda **_: {"x": "one"}, lambda x, n: x.sum(), TypeError, "no array of real numbers"),
             (lambda **_: {"x": np.ones(3)}, lambda x, n: x, ValueError, "scalar"),
             (lambda **_: {"x": np.ones(3)}, lambda x, n: 3.0, TypeError, "scalar tensor"),
-            (lambda **_: {"x": np.ones(3)}, lambda x, n: x.detach().sum(), ValueError, "detached"),
         ],
     )
     def test_each_mistake_in_using_it_is_one_line(self, manual, reference, error, message):
@@ -226,6 +225,31 @@ class TestMisuse:
         for inputs in ({"x": "text"}, {"x": np.array([1j])}, {"n": np.arange(3)}):
             with pytest.raises((TypeError, ValueError)):
                 crosscheck(lambda **_: {"x": np.ones(1)}, lambda **_: None, inputs)
+
+
+class TestReferencesThatCannotJudge:
+    X = np.ones((3, 2))
+
+    @pytest.mark.parametrize(
+        ("reference", "message"),
+        [
+            (lambda x: x.detach().sum(), "depends on none of the floating inputs"),
+            (lambda x: torch.log(x.sum() - 7), "loss of reference is nan"),
+            (lambda x: -torch.log(0 * x.sum()), "loss of reference is inf"),
+        ],
+    )
+    def test_they_are_said_and_the_gradient_is_not_accused(self, reference, message):
+        gradient = crosscheck(lambda x: {"x": x}, reference, {"x": self.X}).gradients["x"]
+        assert gradient.code == "reference"
+        assert message in gradient.message
+
+    def test_a_gradient_that_is_zero_everywhere_proves_nothing(self):
+        report = crosscheck(lambda x: {"x": 0 * x}, lambda x: (0 * x).sum(), {"x": self.X})
+        assert report.ok
+        assert report.gradients["x"].vacuous
+        assert report.to_dict()["gradients"]["x"]["vacuous"]
+        assert "proves nothing" in str(report)
+        assert not crosscheck(lambda x: {"x": 1 + 0 * x}, lambda x: x.sum(), {"x": self.X}).gradients["x"].vacuous
 
 
 def test_a_failed_assertion_shows_the_table(rng):

@@ -61,7 +61,8 @@ def derivation(
         return (again, moved[1]) if moved and again and alike else None
 
     seconds = SECONDS if sum(value.numel() for value in replay.values.values()) < SMALL else LONGER
-    found, ended = explanations(replay, target, second, seconds)
+    with np.errstate(all="ignore"):  # changes that divide by zero are no explanation, and no warning
+        found, ended = explanations(replay, target, second, seconds)
     if not found:
         return seconds if ended else None
     return Derivation(code(found[0]), message(found), found[0].affected, found[0].factor)

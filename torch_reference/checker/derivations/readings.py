@@ -37,7 +37,7 @@ def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
         return
     if site.step.name in HINGES:
         words = "its derivative ({right}) is {share} where its input is negative"
-        leak = passing(site, lambda at, grad, share: [grad * torch.where(at.operands[0] > 0, 1.0, share)])
+        leak = passing(site, _leaking)
         yield Change("derivative", site, words, leak, 0.9, fitted=True)
     for name, form in FORMS.items():
         for letter, words in (("y", "with its result y"), ("x", "with its input x")):
@@ -72,28 +72,19 @@ def other_readings(replay: Replay, site: Site) -> Iterator[Change]:
             yield Change("derivative", site, said, rules, rank + 0.1, fitted=fitted)
 
 
-def other_upstreams(replay: Replay, site: Site) -> Iterator[Change]:
-    """Yield gradients of the result that belong to another one, or that are multiplied by another array, or divided."""
-    local = replay.at(site.step.number)
-    shape = value(local).shape
-    for number, grad in replay.upstream.items():
-        if number not in site.step.outputs and grad.shape == shape and not _view(replay, number):
-            said = f"it gets the gradient of {described(replay, number)}, not that of its own result"
-            for k in [None, *(flowing(local) if len(flowing(local)) > 1 else [])]:
-                rules = passing(site, partial(_upstream_of, replay, site, number, k))
-                words = said if k is None else said + which(local, k)
-                yield Change("derivative", site, words, rules, 1.6 + (0.3 if k is not None else 0.0))
-    for number, other in replay.values.items():
-        if not other.is_floating_point() or not other.dim() or _view(replay, number) or not _fits(other.shape, shape):
-            continue
-        for power, words in ((1, "multiplied by"), (-1, "divided by"), (2, "multiplied by the square of")):
-            said = f"the gradient of its result is {words} {described(replay, number)} once too often"
-            for k in [None, *(flowing(local) if len(flowing(local)) > 1 else [])]:
-                rules = passing(site, partial(_times, replay, site, number, power, k))
-                said_for = said if k is None else said + which(local, k)
-                yield Change(
-                    "derivative", site, said_for, rules, 2.6 + abs(power) * 0.1 + 0.02 * _far(replay, site, number)
-                )
+def _leaking(local: Local, grad: Tensor, share: float) -> list[Tensor]:
+    return [torch.where(local.operands[0] > 0, grad, share * grad)]
+
+
+def candidates(replay: Replay, site: Site) -> list[int]:
+    """Return the floating values that may be taken by mistake: of a loop those of its first two turns."""
+    turns: dict[object, int] = {}
+    found = list(replay.tape.leaves.values())
+    for step in replay.tape.steps:
+        turns[step.name, step.place] = turn = turns.get((step.name, step.place), 0) + 1
+        if step.name not in VIEWS and turn <= (2 if len(site.group) > 1 else 1):
+            found += [number for number in step.outputs if replay.values[number].is_floating_point()]
+    return found
 
 
 def _sloped(site: Site, entry: Slope, k: int) -> Callable[[float], dict[int, Rule]]:
@@ -132,20 +123,6 @@ def _fitting(other: Tensor, own: Tensor) -> Tensor:
     return other.detach()
 
 
-def _upstream_of(
-    replay: Replay, site: Site, number: int, k: int | None, local: Local, grad: Tensor, _: float
-) -> list[Tensor]:
-    other = local.vjp(local.replay.upstream[aligned(replay, site, number, local)])
-    return other if k is None else [other[k] if place == k else own for place, own in enumerate(local.vjp(grad))]
-
-
-def _times(
-    replay: Replay, site: Site, number: int, power: int, k: int | None, local: Local, grad: Tensor, _: float
-) -> list[Tensor]:
-    other = local.vjp(grad * local.replay.values[aligned(replay, site, number, local)].detach() ** power)
-    return other if k is None else [other[k] if place == k else own for place, own in enumerate(local.vjp(grad))]
-
-
 def _others(replay: Replay, site: Site, saved: Tensor) -> Iterator[tuple[str, Reading, float, bool]]:
     """Yield words, what is read, rank and whether it holds a number to be fitted."""
     yield "the gradient that comes from the loss", _upstream, 0.9, False
@@ -166,9 +143,10 @@ def _others(replay: Replay, site: Site, saved: Tensor) -> Iterator[tuple[str, Re
         ):
             words = f"{name} - {{share}} * its gradient (an updated {name})"
             yield words, partial(_updated, number), 1.0, True
-    for number, other in replay.values.items():
-        if other.is_floating_point() and not _same(other, saved) and not _view(replay, number):
-            rank = 0.7 + 0.02 * _far(replay, site, number)
+    for number in candidates(replay, site):
+        other = replay.values[number]
+        if not _same(other, saved):
+            rank = 0.7 + 0.02 * far(replay, site, number)
             words = described(replay, number)
             if other.shape == saved.shape:
                 yield words, partial(_value, replay, site, number), rank, False
@@ -231,20 +209,11 @@ def _same(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape and one.data_ptr() == other.data_ptr() and one.stride() == other.stride()
 
 
-def _fits(one: torch.Size, shape: torch.Size) -> bool:
-    """Say whether an array can be multiplied into another without changing that one's shape."""
-    return len(one) <= len(shape) and all(a in (1, b) for a, b in zip(one[::-1], shape[::-1], strict=False))
-
-
 def _maker(replay: Replay, number: int) -> Step | None:
     return next((step for step in replay.tape.steps if number in step.outputs), None)
 
 
-def _view(replay: Replay, number: int) -> bool:
-    maker = _maker(replay, number)
-    return maker is not None and maker.name in VIEWS
-
-
-def _far(replay: Replay, site: Site, number: int) -> int:
+def far(replay: Replay, site: Site, number: int) -> int:
+    """Return how many steps lie between a value and a place."""
     maker = _maker(replay, number)
     return abs((maker.number if maker else site.step.number - 3) - site.step.number)

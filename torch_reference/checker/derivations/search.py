@@ -1,23 +1,26 @@
 """Look for the change of the reference that makes autograd return the hand-derived gradients."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from torch import Tensor
 from tqdm import tqdm
 
 from torch_reference.checker.derivations.change import TURNS, Change
-from torch_reference.checker.derivations.readings import other_readings, other_slopes, other_upstreams
+from torch_reference.checker.derivations.readings import other_readings, other_slopes
 from torch_reference.checker.derivations.results import changed_results
 from torch_reference.checker.derivations.site import VIEWS, sites
 from torch_reference.checker.derivations.target import Target
+from torch_reference.checker.derivations.upstreams import other_upstreams
 from torch_reference.checker.derivations.ways import other_ways
 from torch_reference.checker.tape.replay import Replay, Rule
 
 FEW = 3  # explanations that are named
 AWAY = 100.0  # times the allowance at the second point, where it was not measured
 WORSE = 1.0  # ranks after which what is left is less likely than what was found
+LIKELY, PAIRED = 1.0, 40  # the rank up to which changes are tried two at a time, and how many
 UNUSUAL = {0.0: 0.0, 2.0: 1.0, -1.0: 1.0}  # added to the rank of a way that is counted otherwise; any other number: 3
 
 Second = Callable[[], tuple[Replay, Target] | None]
@@ -39,29 +42,48 @@ class Explanation:
         return sum(part.rank for part in self.parts) + sum(odd) + (2.0 if self.factor != 1 else 0.0)
 
 
-def changes(replay: Replay, wrong: list[str]) -> list[Change]:
-    """Return all changes, likely ones first; those nearer to the loss first where they are alike."""
-    found: list[Change] = []
-    for site in sites(replay, wrong):
-        found += other_ways(replay, site)
-        if site.step.name not in VIEWS and not site.turns:
-            for kind in (other_slopes, other_readings, other_upstreams, changed_results):
-                found += kind(replay, site)
-    return sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
+def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
+    """Yield all changes, likely ones first; those nearer to the loss first where they are alike."""
+    places = sites(replay, wrong)
+    for kinds in ((other_ways, other_slopes), (other_readings,), (other_upstreams, changed_results)):
+        found: list[Change] = []
+        for site in places:
+            for kind in kinds:
+                if kind is other_ways or (site.step.name not in VIEWS and not site.turns):
+                    found += kind(replay, site)
+        yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 
 
 def explanations(replay: Replay, target: Target, second: Second, seconds: float) -> tuple[list[Explanation], bool]:
-    """Return what reproduces all hand-derived gradients, at a second point too, and whether the time ended before."""
+    """Return what reproduces all hand-derived gradients, at a second point too, and whether the time ended before.
+
+    The time is that of the processor, so that a busy machine finds what an idle one finds.
+    """
     end = time.thread_time() + seconds
     found: list[Explanation] = []
-    ended = False
+    likely: list[Change] = []
     for change in tqdm(changes(replay, target.wrong), delay=1, disable=None, leave=False, unit=" changes"):
-        ended = time.thread_time() > end
-        if ended or (found and change.rank > min(one.rank for one in found) + WORSE):
+        if time.thread_time() > end or (found and change.rank > min(one.rank for one in found) + WORSE):
             break
         if explanation := tried(replay, target, change):
             found.append(explanation)
-    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), ended
+        if change.rank <= LIKELY and len(likely) < PAIRED:
+            likely.append(change)
+    for one, other in combinations(likely if not found else [], 2):
+        if time.thread_time() > end + seconds or found:
+            break
+        if one.site.step.number != other.site.step.number and (pair := _both(replay, target, one, other)):
+            found.append(pair)
+    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), time.thread_time() > end
+
+
+def _both(replay: Replay, target: Target, one: Change, other: Change) -> Explanation | None:
+    parts = sorted((one, other), key=lambda change: -change.site.step.number)
+    try:
+        gradients = replay.gradients(one.rules(0.0) | other.rules(0.0))
+    except Exception:  # they do not fit together
+        return None
+    return Explanation(tuple(parts), affected=target.affected(gradients)) if target.met(gradients) else None
 
 
 def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:

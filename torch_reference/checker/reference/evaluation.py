@@ -18,6 +18,10 @@ from torch_reference.checker.reference.precisions import Cast
 Gradients = dict[str, Array]
 
 
+class IndependentError(ValueError):
+    """The loss depends on none of the inputs."""
+
+
 @dataclass(frozen=True, eq=False)
 class Reference:
     """A reference loss at one point.
@@ -158,7 +162,7 @@ def _checked(loss: Any) -> torch.Tensor:
     if not loss.is_floating_point():
         raise TypeError(f"reference must return a floating loss, but its dtype is {loss.dtype}")
     if not loss.requires_grad:
-        raise ValueError("the loss of reference depends on none of the floating inputs: is it detached?")
+        raise IndependentError("the loss of reference depends on none of the floating inputs: is it detached?")
     return loss.reshape(())
 
 

@@ -63,8 +63,9 @@ class Watch(Mode):
         results = result if isinstance(result, tuple) else (result,)
         self.decisions = checksum(self.decisions, name, args, results)
         for tensor in results:
-            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dim():
-                self.coarsest = max(self.coarsest, format_of(tensor.dtype).epsilon)
+            if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
+                if tensor.dim():  # scalars adapt to the arrays
+                    self.coarsest = max(self.coarsest, format_of(tensor.dtype).epsilon)
                 self.finite = self.finite and bool(torch.isfinite(tensor.sum()))
         return result
 

@@ -72,6 +72,11 @@ class GradientReport:
         """Whether the gradient is right."""
         return self.code in {"match", "kink"} or (self.code == "rounded" and not self.strict)
 
+    @property
+    def vacuous(self) -> bool:
+        """Whether autograd's gradient is zero everywhere: then the check proves nothing."""
+        return self.reference.size > 0 and not self.reference.any()
+
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as plain data, without the arrays."""
         worst = None
@@ -84,6 +89,7 @@ class GradientReport:
             }
         return {
             "ok": self.ok,
+            "vacuous": self.vacuous,
             "code": self.code,
             "message": self.message,
             "shape": list(self.manual.shape),

@@ -11,6 +11,8 @@ from torch_reference.checker.report.gradient import GradientReport
 
 WIDTH = 100
 
+VACUOUS = "autograd's gradient is zero everywhere, so that the check proves nothing: try other inputs."
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -51,6 +53,8 @@ class Report:
         for gradient in self.gradients.values():
             if gradient.code != "match":
                 lines += ["", *_details(gradient)]
+        if vacuous := [name for name, gradient in self.gradients.items() if gradient.vacuous and gradient.ok]:
+            lines += ["", *wrap(f"{', '.join(vacuous)}: {VACUOUS}", WIDTH)]
         if self.note:
             lines += ["", *wrap(self.note, WIDTH)]
         return "\n".join(lines)

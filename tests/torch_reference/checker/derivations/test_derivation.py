@@ -1,0 +1,129 @@
+"""Planted mistakes of derivation: the step that went wrong is named, and nothing is where nothing fits."""
+
+import re
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import wrong_derivations  # noqa: E402 (needs torch)
+from wrong_derivations.garbage import GARBAGE  # noqa: E402
+
+from torch_reference import crosscheck  # noqa: E402
+
+UNEXPLAINED = {"mismatch", "partial"}
+CASES = [(mistake, *case) for mistake in wrong_derivations.MISTAKES for case in mistake.cases()]
+LAYERS = sorted({mistake.layer for mistake in wrong_derivations.MISTAKES}, key=lambda layer: layer.__name__)
+
+
+def named(case):
+    """Say whether the check names a step that is wrong, and whether it is the right one; None if it names none."""
+    mistake, _, manual, reference, pattern = case
+    report = crosscheck(manual, reference, mistake.layer().inputs(np.random.default_rng(len(mistake.wrong))))
+    wrong = [gradient for gradient in report.gradients.values() if not gradient.ok]
+    assert wrong, f"{mistake} is not found"
+    if all(gradient.code in {"scale", "sign", "term", "zero"} for gradient in wrong):
+        return True  # a simple cause comes first
+    told = [gradient.message for gradient in wrong if re.search(r" in line \d+, ", gradient.message)]
+    if not told or any(gradient.code in UNEXPLAINED for gradient in wrong):
+        return None
+    return any(re.search(pattern, message.split(" Or: ")[0]) for message in told)
+
+
+@pytest.mark.slow
+def test_the_step_that_went_wrong_is_named_in_most_of_the_planted_mistakes():
+    assert len(wrong_derivations.MISTAKES) >= 80
+    found = [named(case) for case in CASES]
+    assert found.count(True) + found.count(False) >= 0.85 * len(CASES), "steps are named too seldom"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        "TwoLayers-mask_forgotten",
+        "TwoLayers-mask_of_the_upstream_gradient",
+        "TwoLayers-mask_without_the_bias",
+        "TwoLayers-relu_for_its_mask",
+        "TwoLayers-pre-activation_in_dW2",
+        "TwoLayers-updated_weight",
+        "TwoLayers-square_weight_not_transposed",
+        "TwoLayers-mask_and_1/N_forgotten",
+        "Softmax-softmax_twice",
+        "Softmax-softmax_along_the_batch",
+        "Softmax-p_(1_-_p)_for_the_Jacobian",
+        "BatchNorm-without_the_mean",
+        "BatchNorm-without_the_variance",
+        "Residual-half_of_the_skip",
+        "Tied-tokens_overwritten",
+    ],
+)
+def test_the_commonest_mistakes_are_named(mistake):
+    cases = [case for case in CASES if str(case[0]) == mistake]
+    assert cases
+    for case in cases:
+        assert named(case) is True, case[:2]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.__name__)
+def test_the_derivations_without_a_mistake_are_right(layer):
+    built = layer()
+    for name in ("fused", "written"):
+        if hasattr(built, name):
+            report = crosscheck(
+                lambda **inputs: built.manual("", **inputs),
+                getattr(built, name),
+                built.inputs(np.random.default_rng(1)),
+            )
+            assert report.ok, report
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda garbage: garbage[0])
+def test_no_step_is_named_where_none_is_to_blame(garbage):
+    _, manual, reference, inputs = garbage
+    report = crosscheck(manual, reference, inputs(np.random.default_rng(7)))
+    assert not report.ok
+    assert not any(" in line " in gradient.message for gradient in report.gradients.values()), report
+
+
+def test_the_message_says_operation_line_and_what_the_gradient_did_instead():
+    def manual(x, w):
+        return {"w": x.T @ np.ones((6, 3))}
+
+    def loss(x, w):
+        return torch.relu(x @ w).sum()
+
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.standard_normal((6, 4)), "w": rng.standard_normal((4, 3))}
+    gradient = crosscheck(manual, loss, inputs).gradients["w"]
+    line = loss.__code__.co_firstlineno + 1
+    assert gradient.code == "derivative"
+    assert gradient.message.startswith(f"relu in line {line}, return torch.relu(x @ w).sum(): its derivative")
+    assert "left out" in gradient.message
+
+
+def test_softmax_before_cross_entropy_is_a_mistake_of_the_reference():
+    def manual(logits, labels):
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        return {"logits": (p - np.eye(4)[labels]) / len(p)}
+
+    def reference(logits, labels):
+        p = torch.softmax(logits, dim=1)
+        return torch.nn.functional.cross_entropy(p, labels)
+
+    rng = np.random.default_rng(0)
+    inputs = {"logits": rng.standard_normal((6, 4)), "labels": rng.integers(0, 4, 6)}
+    gradient = crosscheck(manual, reference, inputs).gradients["logits"]
+    assert gradient.code == "reference"
+    assert "softmax in line" in gradient.message
+
+
+def test_a_manual_that_refuses_moved_inputs_is_explained_all_the_same():
+    def manual(x):
+        if x[0, 0] != 0.5:
+            raise ValueError("only this input")
+        return {"x": np.ones_like(x)}
+
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    x[0, 0] = 0.5
+    assert crosscheck(manual, lambda x: torch.relu(x).sum(), {"x": x}).gradients["x"].code == "derivative"
