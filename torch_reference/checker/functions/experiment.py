@@ -58,13 +58,13 @@ class Experiment:
                 drawn[name] = (numbers + numbers.sign() / 4).to(output.device, output.dtype)  # none is nearly zero
         return drawn
 
-    def expected(self) -> Tensors:
-        """Return the outputs of the reference, evaluated in float64 if it allows that."""
+    def expected(self, native: bool = False) -> Tensors:
+        """Return the outputs of the reference, evaluated in float64 if it allows that, or in the inputs' own types."""
         floating = {name: self.inputs[name].detach().to(self.device) for name in self.wanted}
         loss = Loss(self.reference, self._moved(), {})
         plain = Reference(lambda **tensors: loss.outputs(tensors), floating, self.wanted, self.seed)
         try:
-            returned = plain.returned()
+            returned = (plain.native() if native else plain).returned()
         except Exception:
             returned = plain.native().returned()
         return {name: value.detach() for name, value in returned.items()}
