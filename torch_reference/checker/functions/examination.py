@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from torch_reference.checker.causes.diagnosis import Verdict
+from torch_reference.checker.derived import UNEXPLAINED
 from torch_reference.checker.formats import Array, format_of
 from torch_reference.checker.functions.experiment import Experiment
 from torch_reference.checker.functions.low_precision import LowPrecision
@@ -79,6 +80,10 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         verdicts = _probed(trial, verdicts, probes)
         if probes:
             verdicts |= _better_elsewhere(experiment, trial, verdicts, upstream, shapes, fixed)
+    unexplained = [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]
+    if unexplained:
+        searched, _ = experiment.judge(answer, upstream, shapes, fixed, search=True)
+        verdicts |= {name: searched.verdicts[name] for name in unexplained}
     gradients = {
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
         for name, case in found.cases.items()
