@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict
 from torch_reference.checker.derivations.derivation import Derivation, derivation
 from torch_reference.checker.derivations.target import Target
 from torch_reference.checker.formats import Array
 from torch_reference.checker.reference.evaluation import Reference
-from torch_reference.checker.rounding import Allowance
 
 UNEXPLAINED = {"mismatch", "partial"}
 OTHER_KINDS = {"kink", "precision", "nonfinite", "shape", "unreduced"}  # nothing that a step of the derivation does
