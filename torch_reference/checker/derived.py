@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict
@@ -30,11 +32,12 @@ def derived(
     ended = 0.0
     for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
         shown = {name: case for name, case in seen.items() if case.right or name in names}
-        found = derivation(
-            replace(allowance.reference, wanted=tuple(shown)),
-            _target({name: case.manual for name, case in shown.items()}, shown, names),
-            partial(_moved, shown, names, allowance.reference, probe),
-        )
+        with np.errstate(all="ignore"):  # a change of a step may overflow
+            found = derivation(
+                replace(allowance.reference, wanted=tuple(shown)),
+                _target({name: case.manual for name, case in shown.items()}, shown, names),
+                partial(_moved, shown, names, allowance.reference, probe),
+            )
         if isinstance(found, Derivation):
             return {name: (_code(found, names, verdicts), found.message) for name in found.affected}
         ended = found or ended

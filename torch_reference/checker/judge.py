@@ -68,6 +68,7 @@ def judge(
     inputs: Mapping[str, Any],
     probe: Probe,
     budget: Budget | None = None,
+    search: bool = True,
 ) -> Judgement:
     """Judge each gradient.
 
@@ -83,6 +84,8 @@ def judge(
         Asks for the gradients elsewhere.
     budget : Budget, optional
         What the gradients are held to.
+    search : bool
+        Look for the step of the derivation that went wrong, which takes long, where there is no simpler cause.
     """
     budget = budget or Budget()
     allowance = measure(reference)
@@ -109,7 +112,7 @@ def judge(
     kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
-    if UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
+    if search and UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
         verdicts |= derived(cases, verdicts, allowance, probe)
     return Judgement(cases, verdicts, allowance)
 
