@@ -16,6 +16,7 @@ from mutants import ROOT, Mutant, Slot, mutate, replaced, report
 SIDE = "manual_backprop"
 TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "project/test_gradients.py")
 FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
+GPT = (f"{SIDE}/fast/test_gpt_sharing.py",)
 
 
 def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -32,12 +33,19 @@ def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
 
 BACKWARD = _layers() | {
     "networks/chain.py": (TEXTBOOK, ("backward",)),
+    "networks/gpt.py": (
+        (f"{SIDE}/networks/test_gpt.py",),
+        ("backprop", "_mlp_backward", "_attention_backward", "_norm_backward"),
+    ),
     "optimizers/momentum.py": (TEXTBOOK, ("_move",)),
     "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
     "optimizers/clipping.py": (TEXTBOOK, ("clip_grad_norm",)),
     "fast/cross_entropy_in_place.py": (FAST, ("forward", "backward")),
     "fast/feature_maps.py": (FAST, ("backward", "_to_the_largest")),
     "fast/channel_parallel.py": (FAST, ("_hidden_backward", "score")),
+    "fast/gpt_layers.py": (GPT, ("norm_backward", "gelu_forward", "attention_backward", "add_by_token")),
+    "fast/gpt_block.py": (GPT, ("backward", "_mlp_backward", "_attention_backward")),
+    "fast/gpt_sharing.py": (GPT, ("_add_up", "_update")),
     "fast/in_place.py": (FAST, ("backward",)),
     "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
 }
