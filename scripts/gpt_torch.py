@@ -38,19 +38,16 @@ class TorchTrainer:
             self.module = ReferenceGPT.from_manual(gpt).to("cuda" if options.cuda else "cpu")
             self.steps = GPTSteps(self.module, options.learning_rate, BETAS, WEIGHT_DECAY, MAX_NORM)
 
-    @memory_errors()
     def train(self, batches: Sequence[Windows], learning_rates: Sequence[float]) -> Sequence[float]:
         """Make a step for each batch; return the losses before them."""
         with memory_errors():
             return self.steps.train(batches, learning_rates)
 
-    @memory_errors()
     def loss(self, windows: Windows) -> float:
         """Return the mean loss of many windows."""
         with memory_errors():
             return self.steps.loss(*windows)
 
-    @memory_errors()
     def logits(self, tokens: Tokens) -> Array:
         """Return the logits (N, T, V) of tokens (N, T)."""
         with torch.no_grad():

@@ -9,8 +9,8 @@ from manual_backprop.optimizers import Adam, AdamW, Momentum, Optimizer
 from manual_backprop.runs.command import main as run
 from manual_backprop.runs.configuration import Configuration, initial_network, network_bytes
 from manual_backprop.runs.folder import State
-from manual_backprop.runs.memory import check_memory
 from manual_backprop.runs.options import make_parser
+from manual_backprop.runs.process import check_memory
 from manual_backprop.training import evaluate, train_epochs
 
 

@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ours, theirs = (1000 * statistics.median(column) / epochs for column in zip(*times, strict=True))
             ratio = statistics.median(theirs / ours for ours, theirs in times)
             scores = [f"{one.score(rows, labels):.3f}" for one in estimators]
-            print(f"| {title} | {np.dtype(dtype)} | {ours:.1f} | {theirs:.1f} | {ratio:.2f} | {' | '.join(scores)} |")
+            print(
+                f"| {title} | {np.dtype(dtype)} | {ours:.1f} | {theirs:.1f} | {ratio:.2f} | {' | '.join(scores)} |",
+                flush=True,
+            )
     return 0
 
 

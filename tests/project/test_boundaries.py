@@ -34,6 +34,7 @@ ROOMS = {
         "training": {"fast", "engines", "networks", "optimizers", "data", "scores", "history", "early_stopping"},
         "sklearn": EVERY_ROOM,
         "runs": EVERY_ROOM,
+        "__main__": set(),
     },
     "torch_reference": {
         "networks": set(),

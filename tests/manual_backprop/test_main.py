@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from manual_backprop.runs import entry
+from manual_backprop import __main__ as entry
 
 
 class Point(NamedTuple):
@@ -58,7 +58,7 @@ def test_a_missing_extra_is_one_line(run):
 
 
 def test_every_registered_function_exists():
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     registered = project["entry-points"][entry.GROUP] | project["scripts"]
     assert set(registered) == {"check", "train", "manual-backprop"}
     for name, value in registered.items():

@@ -33,3 +33,7 @@ def main() -> int:
         return 2
     sys.argv = [f"manual-backprop {name}", *arguments]
     return int(command())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
