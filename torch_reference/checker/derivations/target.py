@@ -73,6 +73,7 @@ class Target:
             if (np.abs(found[name].reshape(-1).numpy() - self.base[name]) > self._bound(name)).any()
         )
 
+    @np.errstate(over="ignore", invalid="ignore")  # what a change gives may be infinite: then there is no number
     def factor(self, found: Mapping[str, Tensor]) -> float | None:
         """Return the one number that makes gradients the hand-derived ones, or None."""
         one = np.concatenate([found[name].reshape(-1)[self.places[name]].numpy() for name in self.wrong])
@@ -83,6 +84,7 @@ class Target:
             return None
         return factor if self.likely(found, factor) else None
 
+    @np.errstate(over="ignore", invalid="ignore")  # what a change gives may be infinite: then there is no number
     def between(self, zero: Mapping[str, Tensor], one: Mapping[str, Tensor]) -> float | None:
         """Return the c that makes zero + c * (one - zero) the hand-derived gradients, or None."""
         start, step, goal = [], [], []
