@@ -1,6 +1,8 @@
 """Noise on one tensor: as large as rounding, the same whenever it is asked for, and kind to zeros and infinities."""
 
 import math
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch_reference.checker.formats import format_of
 
 LARGE = 2**18  # entries from which a cheaper noise does
+SHORT = 2.0**20  # constants whose mantissa has no more bits than this are exact in most formats
 PERIOD = 65521  # of that noise: a prime, so that no two rows or columns of a usual size get the same
 
 
@@ -65,6 +68,16 @@ class Jitter:
         if scale is None and _is_large(tensor):
             return self._by_pattern(tensor, terms, fresh)
         return self._with(self._hash(tensor), tensor, terms, tensor if scale is None else scale)
+
+    def constant(self, number: Any) -> Any:
+        """Return a constant of a formula as somebody else may have rounded it; short ones are exact, such as 0.5 or 3.
+
+        The noise depends on the number alone, so that it is the same wherever it stands.
+        """
+        if not isinstance(number, float) or not math.isfinite(number) or (math.frexp(number)[0] * SHORT).is_integer():
+            return number
+        bits = zlib.crc32(struct.pack("<d", number)) * self._multiplier % 2**32
+        return number * (1 + self.amplitude * (bits / 2**31 - 1))
 
     def of_terms(self, tensor: torch.Tensor, axes: tuple[int, ...], terms: float | torch.Tensor) -> torch.Tensor:
         """Return an operand with the noise of the partial sums over some of its axes.

@@ -78,7 +78,8 @@ class RoundingNoise(Mode):
         if axes:
             noisy[place] = self.jitter.of_terms(args[place], axes, terms)
         elif name not in SELECTIONS and not any(returned):
-            noisy = [self.jitter.moved(operand) if self._is_input(operand) else operand for operand in args]
+            moved = (self.jitter.moved(operand) if self._is_input(operand) else operand for operand in args)
+            noisy = [self.jitter.constant(operand) for operand in moved]
         if name in FUSED and not steps and name.endswith(BACKWARD):  # what happens inside starts with this product
             noisy[0] = self.jitter.moved(noisy[0])
         result = self._by_steps(steps, noisy, kwargs) if steps else operator(*noisy, **kwargs)
