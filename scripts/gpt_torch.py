@@ -50,7 +50,7 @@ class TorchTrainer:
 
     def logits(self, tokens: Tokens) -> Array:
         """Return the logits (N, T, V) of tokens (N, T)."""
-        with torch.no_grad():
+        with memory_errors(), torch.no_grad():
             return self.module(self.steps.to_device(tokens)).cpu().numpy()
 
     def network(self) -> GPT:
