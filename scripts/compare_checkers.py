@@ -6,6 +6,7 @@ torch.autograd.Function and differentiates the loss numerically; the others comp
 """
 
 import argparse
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 import checked_layers
 import faults
+import wrong_derivations
 from benchmarks import function_checkers
 
 from torch_reference import crosscheck
@@ -152,11 +154,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.functions:
         show(function_checkers.compare())
         return 0
-    rows = [("check", "wrong found", "right accused", "named", *[f"smallest error, {name}" for name in DTYPES])]
+    rows = [
+        (
+            "check",
+            "wrong found",
+            "right accused",
+            "named",
+            "step named",
+            *[f"smallest error, {name}" for name in DTYPES],
+        )
+    ]
     with tqdm(delay=1, disable=None, leave=False, unit=" checks") as bar:
         for title, check in CHECKS.items():
             bar.set_description(title)
-            rows.append((title, *counts(check, options.seeds, bar), *smallest(title, check, options.trials, bar)))
+            steps = steps_named(bar) if check is ours else "no"
+            rows.append(
+                (title, *counts(check, options.seeds, bar), steps, *smallest(title, check, options.trials, bar))
+            )
     show(rows)
     wrong, right = len(faults.FAULTS) * options.seeds, len(faults.RIGHT) * options.seeds
     print(f"{wrong} wrong and {right} right gradients in float64; one entry wrong: {options.trials} trials")
@@ -168,6 +182,18 @@ def show(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def steps_named(bar: tqdm) -> str:
+    """Return the share of the wrong derivations whose line and operation the check names."""
+    cases = [(mistake, *case) for mistake in wrong_derivations.MISTAKES for case in mistake.cases()]
+    named = 0
+    for mistake, _, manual, reference, pattern in cases:
+        report = crosscheck(manual, reference, mistake.layer().inputs(np.random.default_rng(0)))
+        first = [gradient.message.split(" Or: ")[0] for gradient in report.gradients.values()]
+        named += any(re.search(pattern, message) for message in first)
+        bar.update()
+    return f"{named / len(cases):.1%}"
 
 
 def counts(check: Callable[..., bool], seeds: int, bar: tqdm) -> tuple[str, str, str]:

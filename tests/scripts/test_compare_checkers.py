@@ -40,6 +40,7 @@ def test_one_entry_is_off_by_what_it_says():
 def test_the_table_has_a_row_for_each_check(monkeypatch, capsys):
     monkeypatch.setattr(compare.faults, "FAULTS", faults.FAULTS[:2])
     monkeypatch.setattr(compare.faults, "RIGHT", faults.RIGHT[:1])
+    monkeypatch.setattr(compare.wrong_derivations, "MISTAKES", compare.wrong_derivations.MISTAKES[:2])
     assert compare.main(["--seeds", "1", "--trials", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[1:-1]] == list(compare.CHECKS)
