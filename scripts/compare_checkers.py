@@ -17,8 +17,8 @@ import torch
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
+import checked_layers
 import faults
-import layers_by_hand
 from benchmarks import function_checkers
 
 from torch_reference import crosscheck
@@ -105,7 +105,7 @@ CHECKS: dict[str, Callable[[Any, Mapping[str, Any]], bool]] = {
 }
 
 
-class OneEntry(layers_by_hand.Dense):  # type: ignore[misc]
+class OneEntry(checked_layers.Dense):  # type: ignore[misc]
     """The right gradient of a 784-64-10 network at N = 128, but for one entry."""
 
     size = (128, 784, 64, 10)

@@ -18,8 +18,8 @@ from manual_backprop.runs.command import main
 from manual_backprop.runs.configuration import Configuration, initial_network, network_bytes
 from manual_backprop.runs.folder import State
 from manual_backprop.runs.interruption import ignore_signals
-from manual_backprop.runs.memory import check_memory
 from manual_backprop.runs.options import make_parser
+from manual_backprop.runs.process import check_memory
 from manual_backprop.training import dropout_rng, epoch_batches
 
 try:

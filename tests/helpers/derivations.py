@@ -9,15 +9,14 @@ import ast
 import importlib
 import inspect
 import re
-import sys
 import textwrap
-import types
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from layer_checks import as_tuple
 from layer_table import CASES
+from planted import planted
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "derivations").glob("*.md"))
@@ -65,21 +64,10 @@ def mistakes():
 
 
 def broken(mistake):
-    """Return the backward function with the mistake in it, from a copy of its module."""
-    module = sys.modules[getattr(importlib.import_module("manual_backprop.layers"), layer_of(mistake)).__module__]
-    source = inspect.getsource(module)
-    body = next(
-        ast.get_source_segment(source, node)
-        for node in ast.parse(source).body
-        if isinstance(node, ast.FunctionDef) and node.name == mistake.function
-    )
-    changed = body
-    for number, right in enumerate(mistake.right):
-        assert changed.count(right) == 1, f"{mistake.function} has no line {right!r}, or several"
-        changed = changed.replace(right, mistake.wrong[number] if number < len(mistake.wrong) else "pass")
-    copy = types.ModuleType(module.__name__)
-    exec(compile(source.replace(body, changed), module.__file__, "exec"), copy.__dict__)
-    return getattr(copy, f"{layer_of(mistake)}_backward")
+    """Return the backward function with the mistake in it."""
+    wrong = (*mistake.wrong, *["pass"] * (len(mistake.right) - len(mistake.wrong)))
+    changes = zip(mistake.right, wrong, strict=True)
+    return planted(f"{layer_of(mistake)}_backward", *changes, within=mistake.function)
 
 
 def layer_of(mistake):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import layers_by_hand as layers
+import checked_layers as layers
 import numpy as np
 
 Change = Callable[[Any, Mapping[str, Any]], Any]
@@ -23,7 +23,7 @@ class Fault:
     code : str
         What the check must call it.
     layer : type
-        One of `layers_by_hand`.
+        One of `checked_layers`.
     gradient : str
         The gradient that must get the code.
     title : str

@@ -94,7 +94,7 @@ RIGHT = {
 }
 
 MISTAKES = {
-    "no_mean": (changed("    p /= len(x)\n", ""), "scale"),
+    "no_mean": (changed("    p /= len(x)\n", ""), "scale path"),
     "no_decay": (changed(" + decay * weight", ""), "term"),
     "sign": (changed("x.T @ p +", "-x.T @ p -"), "sign"),
     "unreduced": (changed("p.sum(axis=0)", "p"), "unreduced"),
@@ -112,7 +112,7 @@ MISTAKES = {
     "none": (changed('"bias": p.sum(axis=0)', '"bias": None'), "missing"),
     "wrong_key": (changed('"bias"', '"b"'), "missing"),
 }  # fmt: skip
-"""Ordinary mistakes, with the code that at least one of their gradients gets."""
+"""Ordinary mistakes, with the codes of which at least one of their gradients gets one."""
 
 FAILURES = {
     "syntax": ("def manual(x, weight, bias, labels, decay) return", "line 1: expected ':'"),
@@ -262,6 +262,8 @@ HOSTILE = {
             def __eq__(self, other): return True
             def __array__(self, *a, **k): return np.array(self.__dict__)
         return {"weight": Always(), "bias": Always()}"""),
+    "too_large_to_judge": instead('return {"weight": np.ones((10 ** 6, 4, 3)), "bias": bias}'),
+    "too_many_axes": instead('return {"weight": weight.reshape((1,) * 30 + (4, 3)), "bias": bias}'),
     "endless_dict": instead("""
         class Endless(dict):
             def items(self):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+import checked_layers as layers
 import faults
-import layers_by_hand as layers
 from training_runs import script_module
 
 compare = script_module("compare_checkers")

@@ -9,6 +9,7 @@ import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,7 @@ def _evaluations() -> Any:
     with tqdm(desc="checking", unit=" evaluations", delay=1, disable=None, leave=False) as bar:
 
         def counted(reference: Callable[..., Any]) -> Callable[..., Any]:
+            @wraps(reference)  # the check names lines of the function itself
             def evaluate(**inputs: Any) -> Any:
                 bar.update()
                 return reference(**inputs)

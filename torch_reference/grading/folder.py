@@ -6,6 +6,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from torch_reference.checker import crosscheck
 from torch_reference.grading.grades import Grade
@@ -14,6 +18,9 @@ from torch_reference.grading.remote import Remote, SubmissionError, one_line, re
 
 LARGEST_SOURCE = 1 << 20
 """Bytes: more than anyone writes."""
+
+DIMENSIONS = 8
+"""More than any gradient has."""
 
 CALLS = 2
 """As often as `crosscheck` calls `manual` to see that it answers alike."""
@@ -80,7 +87,9 @@ def _grade(
                 if not wanted:
                     given = ", ".join(map(one_line, answers[0].gradients)) or "nothing"
                     return Grade(name, one_line(f"no gradient that is wanted: it returns {given}"), None, missing)
-                with judge:
+                for key in wanted:
+                    _check_size(key, answers[0].gradients[key], problem)
+                with judge, np.errstate(all="ignore"):
                     report = crosscheck(replayed(remote, answers, wanted), problem.reference, problem.inputs, seed)
                 return Grade(name, "", report, missing)
             finally:
@@ -89,6 +98,15 @@ def _grade(
         return Grade(name, str(error))
     except Exception as error:  # arrays that the judge cannot read, whatever they are, are not right
         return Grade(name, one_line(f"its answer cannot be judged: {type(error).__name__}: {error}"))
+
+
+def _check_size(name: str, gradient: NDArray[Any], problem: Problem) -> None:
+    """Refuse a gradient that is larger than one whose sum over any axis was forgotten: judging it would take long."""
+    arrays = {key: np.asarray(value) for key, value in problem.inputs.items()}
+    longest = max(max(array.shape, default=1) for array in arrays.values())
+    if gradient.ndim > DIMENSIONS or gradient.size > arrays[name].size * longest:
+        shape = one_line(str(gradient.shape))
+        raise SubmissionError(f"the gradient for {name} has shape {shape}, the input {arrays[name].shape}")
 
 
 def _source(path: Path) -> bytes | str:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def posed(path: Path, defined: Mapping[str, Any], rng: np.random.Generator) -> P
             f"{path}: WANTED has {', '.join(unknown) or 'no name'}; the floating inputs are {', '.join(floating)}"
         )
 
+    @wraps(defined["reference"])  # the check names lines of the function itself
     def reference(**tensors: Any) -> Any:
         with _not_leaving():
             return defined["reference"](**tensors)

@@ -146,11 +146,12 @@ def _guard(folder: str) -> None:
     import importlib.util
     import sysconfig
 
-    own = importlib.util.find_spec("manual_backprop")
+    own, torch = importlib.util.find_spec("manual_backprop"), importlib.util.find_spec("torch")
     readable = {folder, sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), os.path.dirname(np.__path__[0])}
     readable |= {"/dev/null", "/dev/urandom", "/etc/localtime", "/proc/cpuinfo", "/proc/meminfo"}
     readable |= set(own.submodule_search_locations or ()) if own else set()
     real, decode, separator = os.path.realpath, os.fsdecode, os.sep
+    hidden = tuple(real(path) for path in torch.submodule_search_locations or ()) if torch else ()
     writable = tuple(real(path) for path in (folder, "/dev/null"))
     roots = tuple(real(path) for path in readable)
     refused = {event: words for words, events in FORBIDDEN.items() for event in events.split()}
@@ -166,7 +167,7 @@ def _guard(folder: str) -> None:
             raise ImportError("PyTorch cannot be imported here: the gradient must be derived by hand")
         if event == "open" and not isinstance(arguments[0], int):
             path, flags = real(decode(arguments[0])), arguments[2]
-            if f"{separator}torch{separator}" in path:
+            if inside(path, hidden):
                 raise ImportError("PyTorch cannot be imported here: the gradient must be derived by hand")
             if not inside(path, writable if flags & writing else roots):
                 raise PermissionError("a file under test may not open files outside its folder")

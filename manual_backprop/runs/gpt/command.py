@@ -20,8 +20,7 @@ from manual_backprop.runs.gpt.history import StepHistory
 from manual_backprop.runs.gpt.options import configure, needed_bytes, shape_of
 from manual_backprop.runs.gpt.sampling import sample
 from manual_backprop.runs.interruption import Interruption
-from manual_backprop.runs.memory import check_memory
-from manual_backprop.runs.process import as_process, versions
+from manual_backprop.runs.process import as_process, check_memory, versions
 from manual_backprop.runs.progress import say
 from manual_backprop.storage.files import replacing
 from manual_backprop.storage.weights import save_weights

@@ -60,7 +60,7 @@ def test_a_missing_extra_is_one_line(run):
 def test_every_registered_function_exists():
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     registered = project["entry-points"][entry.GROUP] | project["scripts"]
-    assert set(registered) == {"check", "manual-backprop"}
+    assert set(registered) == {"check", "train", "manual-backprop"}
     for name, value in registered.items():
         if value.startswith("torch_reference"):
             pytest.importorskip("torch")

@@ -6,8 +6,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
+import checked_layers as layers  # noqa: E402
 import faults  # noqa: E402 (needs torch)
-import layers_by_hand as layers  # noqa: E402
 
 from torch_reference import assert_gradients_match, crosscheck  # noqa: E402
 

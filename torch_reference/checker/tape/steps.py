@@ -4,6 +4,7 @@ A step is one operation as PyTorch dispatches it, or one line of the formula of 
 Operations in place are recorded by what they compute, which `torch.func.functionalize` sees to.
 """
 
+import inspect
 import linecache
 import sys
 from collections.abc import Mapping, Sequence
@@ -219,7 +220,7 @@ def record(reference: Reference, composite: bool = False) -> tuple[Tape, dict[st
     tensors = reference.tensors()
     function = getattr(reference.function, "__func__", reference.function)
     names = _Names()
-    recorder = _Recorder(names, getattr(function, "__code__", None), composite)
+    recorder = _Recorder(names, getattr(inspect.unwrap(function), "__code__", None), composite)
     leaves = {name: recorder.number(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
 
     def call(*values: torch.Tensor) -> Any:

@@ -1,13 +1,17 @@
-"""Layers with right gradients derived by hand, each beside the same loss in PyTorch: material for `faults.py`.
+"""Losses on the product's layers, each beside the same loss in PyTorch: material for `faults.py`.
 
 Every layer is a class with `inputs(rng, dtype)`, `manual(**inputs)` and `reference(**inputs)`. The loss is the sum of
 the output times a random upstream gradient unless the layer is a loss itself. A class attribute named like a mistake
-changes `manual` the way people do by accident; `faults.py` sets it in a subclass.
+changes a line of the product the way people do by accident; `faults.py` sets it in a subclass. Layers that the
+product does not have are written out.
 """
 
 from typing import Any
 
 import numpy as np
+from planted import planted
+
+from manual_backprop import layers
 
 try:
     import torch
@@ -16,11 +20,6 @@ except ImportError:  # the table can be read without PyTorch, it just cannot be 
     pass
 
 Arrays = dict[str, Any]
-
-
-def softmax(logits):
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 class Dense:
@@ -45,21 +44,23 @@ class Dense:
         }
 
     def manual(self, x, weight1, bias1, weight2, bias2, labels):
-        count = len(x)
-        s = x @ weight1 + bias1
-        h = np.maximum(s, 0)
-        d = softmax(h @ weight2 + bias2)
-        d[np.arange(count), labels] -= 1
-        if self.average:
-            d /= count
-        dh = d @ weight2.T
-        ds = dh * ((s > 0) + self.relu_at_zero * (s == 0)).astype(x.dtype) if self.masked else dh
+        loss_backward, relu_backward = layers.cross_entropy_backward, layers.relu_backward
+        if not self.average:
+            loss_backward = planted("cross_entropy_backward", ("(difference / len(logits))", "difference"))
+        if not self.masked:
+            relu_backward = planted("relu_backward", ("return grad_output * (x > 0)", "return grad_output"))
+        s = layers.linear(x, weight1, bias1)
+        h = layers.relu(s)
+        d = loss_backward(layers.linear(h, weight2, bias2), labels)
+        dh, dweight2, dbias2 = layers.linear_backward(d, h, weight2)
+        ds = relu_backward(dh, s) + (self.relu_at_zero * (s == 0)).astype(x.dtype) * dh
+        dx, dweight1, dbias1 = layers.linear_backward(ds, x, weight1)
         return {
-            "weight2": h.T @ d + self.decay * weight2,
-            "bias2": d.sum(axis=0),
-            "weight1": x.T @ ds + self.decay * weight1,
-            "bias1": ds.sum(axis=0),
-            "x": ds @ weight1.T,
+            "weight2": dweight2 + self.decay * weight2,
+            "bias2": dbias2,
+            "weight1": dweight1 + self.decay * weight1,
+            "bias1": dbias1,
+            "x": dx,
         }
 
     def reference(self, x, weight1, bias1, weight2, bias2, labels):
@@ -91,15 +92,15 @@ class Convolution:
         }
 
     def manual(self, x, kernel, bias, dout):
-        dx, dkernel = np.zeros_like(x), np.zeros_like(kernel)
-        rows = dout.shape[2] if self.last_row else dout.shape[2] - 1
-        for i in range(rows):
-            for j in range(dout.shape[3]):
-                patch = x[:, :, i : i + 3, j : j + 3]
-                dkernel += np.einsum("no,ncij->ocij", dout[:, :, i, j], patch)
-                used = kernel[:, :, ::-1, ::-1] if self.flip else kernel
-                dx[:, :, i : i + 3, j : j + 3] += np.einsum("no,ocij->ncij", dout[:, :, i, j], used)
-        return {"bias": dout.sum(axis=(0, 2, 3)), "kernel": dkernel, "x": dx}
+        changes = []
+        if self.flip:
+            changes.append(("weight[:, :, i, j]", "weight[:, :, ::-1, ::-1][:, :, i, j]"))
+        if not self.last_row:
+            changes.append(
+                ("np.tensordot(grad_output, seen, ", "np.tensordot(grad_output[:, :, :-1], seen[:, :, :-1], ")
+            )
+        dx, dkernel, dbias = planted("conv2d_backward", *changes)(dout, x, kernel)
+        return {"bias": dbias, "kernel": dkernel, "x": dx}
 
     def reference(self, x, kernel, bias, dout):
         return (F.conv2d(x, kernel, bias) * dout).sum()
@@ -108,7 +109,6 @@ class Convolution:
 class BatchNorm:
     """Normalisation over the batch, with gain and shift."""
 
-    eps = 1e-5
     through_mean = True
     through_variance = True
 
@@ -121,15 +121,13 @@ class BatchNorm:
         }
 
     def manual(self, x, gain, shift, dout):
-        mean, deviation = x.mean(axis=0), np.sqrt(x.var(axis=0) + x.dtype.type(self.eps))
-        z = (x - mean) / deviation
-        dz = dout * gain
-        dx = dz.copy()
-        if self.through_mean:
-            dx -= dz.mean(axis=0)
-        if self.through_variance:
-            dx -= z * (dz * z).mean(axis=0)
-        return {"gain": (dout * z).sum(axis=0), "shift": dout.sum(axis=0), "x": dx / deviation}
+        changes = []
+        if not self.through_mean:
+            changes.append(("(grad_output - mean - ", "(grad_output - "))
+        if not self.through_variance:
+            changes.append((" - normalized * correlation)\n\n\ndef batch_norm", ")\n\n\ndef batch_norm"))
+        dx, dgain, dshift = planted("batch_norm_backward", *changes)(dout, x, gain)
+        return {"gain": dgain, "shift": dshift, "x": dx}
 
     def reference(self, x, gain, shift, dout):
         return (F.batch_norm(x, None, None, gain, shift, training=True, eps=1e-5) * dout).sum()
@@ -149,16 +147,13 @@ class LayerNorm:
         }
 
     def manual(self, x, gain, shift, dout):
-        width = x.shape[-1]
-        inverse = 1 / np.sqrt(x.var(axis=-1, keepdims=True) + x.dtype.type(1e-5))
-        z = (x - x.mean(axis=-1, keepdims=True)) * inverse
-        dz = dout * gain
-        if self.compact:
-            total = width * dz - dz.sum(-1, keepdims=True) - z * (dz * z).sum(-1, keepdims=True)
-            dx = inverse / width * total
-        else:
-            dx = (dz - dz.mean(-1, keepdims=True) - z * (dz * z).mean(-1, keepdims=True)) * inverse
-        return {"gain": (dout * z).sum(axis=(0, 1)), "shift": dout.sum(axis=(0, 1)), "x": dx}
+        changes = []
+        if self.compact:  # the form with one division, which is right too
+            right = "return inverse_deviation * (grad_output - mean - normalized * correlation)"
+            sums = "m * grad_output - m * mean - normalized * (grad_output * normalized).sum(axes, keepdims=True)"
+            changes.append((right, f"m = grad_output.shape[-1]; return inverse_deviation / m * ({sums})"))
+        dx, dgain, dshift = planted("layer_norm_backward", *changes)(dout, x, gain)
+        return {"gain": dgain, "shift": dshift, "x": dx}
 
     def reference(self, x, gain, shift, dout):
         return (F.layer_norm(x, (x.shape[-1],), gain, shift, eps=1e-5) * dout).sum()
@@ -175,15 +170,22 @@ class Attention:
         return {name: rng.standard_normal(shape).astype(dtype) for name in ("query", "key", "value", "dout")}
 
     def manual(self, query, key, value, dout):
-        length, width = query.shape[1:]
-        scores = query @ key.transpose(0, 2, 1) / query.dtype.type(np.sqrt(width))
-        scores = np.where(np.tri(length, dtype=bool), scores, -np.inf)
-        p = softmax(scores)
-        dp = dout @ value.transpose(0, 2, 1)
-        ds = p * (1 - p) * dp if self.diagonal_only else p * (dp - (dp * p).sum(axis=-1, keepdims=True))
-        if self.rescaled:
-            ds = ds / query.dtype.type(np.sqrt(width))
-        return {"value": p.transpose(0, 2, 1) @ dout, "query": ds @ key, "key": ds.transpose(0, 2, 1) @ query}
+        changes = []
+        if self.diagonal_only:
+            jacobian = "weights * (grad_weights - (weights * grad_weights).sum(axis=-1, keepdims=True))"
+            changes.append((jacobian, "weights * (1 - weights) * grad_weights"))
+        if not self.rescaled:
+            changes.append(
+                (
+                    "grad_query = grad_scores @ key[:, :, np.newaxis] / root",
+                    "grad_query = grad_scores @ key[:, :, np.newaxis]",
+                )
+            )
+            changes.append((".sum(axis=2) / root", ".sum(axis=2)"))
+        backward = planted("scaled_dot_product_attention_backward", *changes)
+        heads = (array[:, np.newaxis] for array in (dout, query, key, value))  # one head
+        gradients = backward(*heads, causal=True)
+        return dict(zip(("query", "key", "value"), (gradient[:, 0] for gradient in gradients), strict=True))
 
     def reference(self, query, key, value, dout):
         length, width = query.shape[1:]
@@ -205,12 +207,9 @@ class Embedding:
         }
 
     def manual(self, table, tokens, dout):
-        dtable = np.zeros_like(table)
-        if self.accumulate:
-            np.add.at(dtable, tokens, dout)
-        else:
-            dtable[tokens] = dout
-        return {"table": dtable}
+        change = "np.add.at(grad_weight, indices, grad_output)", "grad_weight[indices] = grad_output"
+        backward = planted("embedding_backward", *([] if self.accumulate else [change]))
+        return {"table": backward(dout, tokens, table)}
 
     def reference(self, table, tokens, dout):
         return (F.embedding(tokens, table) * dout).sum()
@@ -266,11 +265,13 @@ class SquaredError:
         }
 
     def manual(self, x, weight, strength, targets):
-        rest = (x @ weight - targets) / x.dtype.type(targets.size)
+        half = x.dtype.type(0.5)
+        rest = half * layers.mse_loss_backward(x @ weight, targets)
+        dx, dweight, _ = layers.linear_backward(rest, x, weight)
         return {
-            "weight": x.T @ rest + strength * weight,
+            "weight": dweight + strength * weight,
             "strength": 0.5 * (weight * weight).sum(),
-            "x": rest @ weight.T,
+            "x": dx,
             "targets": -rest,
         }
 
@@ -290,7 +291,7 @@ class Logistic:
         }
 
     def manual(self, logits, targets):
-        return {"logits": (1 / (1 + np.exp(-logits)) - targets).astype(logits.dtype) / logits.dtype.type(logits.size)}
+        return {"logits": layers.binary_cross_entropy_with_logits_backward(logits, targets)}
 
     def reference(self, logits, targets):
         return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype))
@@ -308,7 +309,7 @@ class Temperature:
 
     def manual(self, logits, temperature, targets):
         z = logits / temperature
-        rest = (softmax(z) * targets.sum(axis=1, keepdims=True) - targets) / logits.dtype.type(len(logits))
+        rest = layers.cross_entropy_backward(z, targets)
         return {"logits": rest / temperature, "temperature": -(rest * z).sum() / temperature}
 
     def reference(self, logits, temperature, targets):
@@ -355,19 +356,15 @@ class MaxPool:
         return {"x": x.astype(dtype), "dout": rng.standard_normal((2, 2, 2, 3)).astype(dtype)}
 
     def manual(self, x, dout):
-        windows = x.reshape(2, 2, 2, 2, 3, 2).transpose(0, 1, 2, 4, 3, 5).reshape(2, 2, 2, 3, 4)
-        tied = windows == windows.max(axis=-1, keepdims=True)
-        if self.share == "first":
-            taken = np.arange(4) == windows.argmax(axis=-1)[..., None]
-        elif self.share == "last":
-            taken = np.arange(4) == 3 - tied[..., ::-1].argmax(axis=-1)[..., None]
-        elif self.share == "even":
-            taken = tied / tied.sum(axis=-1, keepdims=True)
-        else:
-            taken = tied
-        dwindows = taken * dout[..., None]
-        dx = dwindows.reshape(2, 2, 2, 3, 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(x.shape)
-        return {"x": dx.astype(x.dtype)}
+        taken, tied = "grad_output * (largest == i * kernel[1] + j)", "(seen == seen.max(axis=(4, 5), keepdims=True))"
+        windows = "seen.reshape(*seen.shape[:4], kernel[0] * kernel[1])"
+        changes = {
+            "first": (),
+            "last": ((f"{windows}.argmax(axis=-1)", f"3 - {windows}[..., ::-1].argmax(axis=-1)"),),
+            "even": ((taken, f"grad_output * ({tied} / {tied}.sum(axis=(4, 5), keepdims=True))[..., i, j]"),),
+            "all": ((taken, f"grad_output * {tied}[..., i, j]"),),
+        }[self.share]
+        return {"x": planted("max_pool2d_backward", *changes)(dout, x, 2)}
 
     def reference(self, x, dout):
         return (F.max_pool2d(x, 2) * dout).sum()

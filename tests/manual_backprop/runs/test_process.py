@@ -2,11 +2,11 @@ import os
 
 import pytest
 
-from manual_backprop.runs.memory import check_memory, machine_memory
+from manual_backprop.runs.process import check_memory, machine_memory
 
 
 def test_more_than_the_machine_has_is_refused(monkeypatch):
-    monkeypatch.setattr("manual_backprop.runs.memory.machine_memory", lambda: 3 * 2**30)
+    monkeypatch.setattr("manual_backprop.runs.process.machine_memory", lambda: 3 * 2**30)
     check_memory(3 * 2**30)
     with pytest.raises(ValueError, match="takes 5 GiB, the machine has 3 GiB"):
         check_memory(5 * 2**30)
