@@ -14,17 +14,19 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks import memory
 from benchmarks.contestants import Problem, block_products, ours, report, threaded_products
+from benchmarks.networks import convolutional
 from benchmarks.peers import jax, pytorch, scikit_learn
-from benchmarks.turns import MIB, Prepare, Turns, take_turns
+from benchmarks.turns import Prepare, Turns, take_turns
 
 from manual_backprop.fast.workers import Workers
 
 OURS, BOUND = "this project", "matrix products alone"
 BATCH_SIZE = 128
-IMAGE_BYTES = 784
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,14 +34,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of every contestant (default: 9)")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write into (default: docs)")
+    parser.add_argument("--network", choices=("mlp", "cnn"), help="measure only this one (default: both)")
     parser.add_argument("--quick", action="store_true", help="float32 only, and no more than 40,000 images")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error(f"argument --rounds: expected a positive number, got {options.rounds}")
     try:
         options.out.mkdir(parents=True, exist_ok=True)
-        results = measured(options.rounds, options.quick)
-        (options.out / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n")
+        recorded = options.out / "benchmark.json"
+        results = json.loads(recorded.read_text()) if options.network and recorded.exists() else {}
+        results |= {"machine": machine(), "load_before": os.getloadavg()[0]}
+        if options.network != "cnn":
+            results |= measured(options.rounds, options.quick)
+        if options.network != "mlp":
+            results |= convolutional_network(options.rounds)
+        results["load_after"] = os.getloadavg()[0]
+        recorded.write_text(json.dumps(results, indent=1) + "\n")
         from benchmarks.picture import draw  # not earlier: the contestants' processes import this file too
 
         draw(results, options.out / "benchmark.png")
@@ -54,8 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 def measured(rounds: int, quick: bool) -> dict[str, Any]:
     """Measure everything, print it and return it."""
     dtypes = ["float32"] if quick else ["float32", "float64"]
-    results: dict[str, Any] = {"machine": machine(), "load_before": os.getloadavg()[0]}
-
+    results: dict[str, Any] = {}
     for batch_size, title in ((None, "full batch"), (BATCH_SIZE, f"batch {BATCH_SIZE}")):
         for dtype in dtypes:
             print(f"\n{title}, {dtype}: an epoch of 10,000 examples, 6,000 more for validation")
@@ -66,11 +75,8 @@ def measured(rounds: int, quick: bool) -> dict[str, Any]:
 
     counts = [10_000, 40_000] if quick else [10_000, 40_000, 160_000, 640_000]
     for dtype in dtypes:
-        print(f"\nfull batch, {dtype}: more and more images, none for validation")
-        problems = {f"{count:,} images": partial(ours, Problem(dtype, None, count, 0)) for count in counts}
-        epochs = {name: counts[-1] // count for name, count in zip(problems, counts, strict=True)}
-        turns, _ = take_turns(problems, min(rounds, 3), epochs)
-        results[f"images, {dtype}"] = grown(turns, counts)
+        print(f"\nfull batch, {dtype}: more and more images, the whole of train_numpy.py")
+        results[f"images, {dtype}"] = grown(counts, dtype, min(rounds, 3))
         for name, row in results[f"images, {dtype}"].items():
             print(
                 f"{name:>16}: {row['microseconds_per_image']:7.2f} microseconds an image, "
@@ -89,9 +95,17 @@ def measured(rounds: int, quick: bool) -> dict[str, Any]:
     }
     for name, row in results["workers, float32"].items():
         print(f"{name:>16}: {row['seconds']:7.3f} s an epoch, {row['peak_memory']:5.0f} MiB in all")
-
-    results["load_after"] = os.getloadavg()[0]
     return results
+
+
+def convolutional_network(rounds: int) -> dict[str, Any]:
+    """Measure the convolutional network at its defaults, print it and return it."""
+    problem = Problem("float32", 32, train_count=2_000, valid_count=1_200)
+    print("\nconvolutional network, batch 32, float32: an epoch of 2,000 examples, 1,200 more for validation")
+    turns, missing = take_turns(convolutional.contestants(problem), rounds, epochs=1)
+    rows = compared(turns)
+    print_comparison(rows, missing, problem.train_count)
+    return {"cnn, float32": rows, "cnn missing": missing}
 
 
 def contestants(problem: Problem) -> dict[str, Prepare]:
@@ -133,27 +147,36 @@ def compared(turns: Mapping[str, Turns]) -> dict[str, Any]:
     }
 
 
-def print_comparison(rows: Mapping[str, Any], missing: Mapping[str, str]) -> None:
+def print_comparison(rows: Mapping[str, Any], missing: Mapping[str, str], examples: int = 10_000) -> None:
     """Print a table, the fastest first."""
     print(f"{'':40} {'s an epoch':>10} {'of the bound':>13} {'of ours':>8} {'images/s':>10} {'peak MiB':>9}")
     for name, row in sorted(rows.items(), key=lambda item: item[1]["seconds"]):
         print(
             f"{name + (' (the bound)' if row['is_bound'] else ''):40} {row['seconds']:10.3f} {row['of_bound']:13.3f} "
-            f"{row['of_ours']:8.2f} {10_000 / row['seconds']:10,.0f} {row['peak_memory']:9.0f}"
+            f"{row['of_ours']:8.2f} {examples / row['seconds']:10,.0f} {row['peak_memory']:9.0f}"
         )
     for name, reason in missing.items():
         print(f"{name:40} left out: {reason}")
 
 
-def grown(turns: Mapping[str, Turns], counts: list[int]) -> dict[str, Any]:
-    """Return time for each image and memory beyond the images, in MiB."""
-    return {
-        name: {
-            "microseconds_per_image": median(turn.seconds) / count * 1e6,
-            "memory_beyond_images": turn.peak_memory - count * IMAGE_BYTES / MIB,
-            "rounds": turn.seconds,
+def grown(counts: list[int], dtype: str, rounds: int) -> dict[str, Any]:
+    """Return time for each image, and what the whole process takes beyond the images' bytes, in MiB."""
+    with TemporaryDirectory() as folder:
+        for count in counts:
+            memory.write_images(Path(folder) / f"{count}.npz", count)
+        runs = {
+            count: [
+                memory.measured(Path(folder) / f"{count}.npz", count, (count, 0, 0), counts[-1] // count, dtype)
+                for _ in range(rounds)
+            ]
+            for count in counts
         }
-        for (name, turn), count in zip(turns.items(), counts, strict=True)
+    return {
+        f"{count:,} images": {
+            "microseconds_per_image": median(run.microseconds_a_row for run in of_count),
+            "memory_beyond_images": max(run.beyond_images for run in of_count),
+        }
+        for count, of_count in runs.items()
     }
 
 

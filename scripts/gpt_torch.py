@@ -34,23 +34,23 @@ class TorchTrainer:
         if options.cuda and not torch.cuda.is_available():
             raise ValueError("--cuda: PyTorch finds no CUDA device here; leave the option out to train on the CPU")
         self.shape = gpt.shape
-        self.module = ReferenceGPT.from_manual(gpt).to("cuda" if options.cuda else "cpu")
-        self.steps = GPTSteps(self.module, options.learning_rate, BETAS, WEIGHT_DECAY, MAX_NORM)
+        with memory_errors():
+            self.module = ReferenceGPT.from_manual(gpt).to("cuda" if options.cuda else "cpu")
+            self.steps = GPTSteps(self.module, options.learning_rate, BETAS, WEIGHT_DECAY, MAX_NORM)
 
-    @memory_errors()
     def train(self, batches: Sequence[Windows], learning_rates: Sequence[float]) -> Sequence[float]:
         """Make a step for each batch; return the losses before them."""
-        return self.steps.train(batches, learning_rates)
+        with memory_errors():
+            return self.steps.train(batches, learning_rates)
 
-    @memory_errors()
     def loss(self, windows: Windows) -> float:
         """Return the mean loss of many windows."""
-        return self.steps.loss(*windows)
+        with memory_errors():
+            return self.steps.loss(*windows)
 
-    @memory_errors()
     def logits(self, tokens: Tokens) -> Array:
         """Return the logits (N, T, V) of tokens (N, T)."""
-        with torch.no_grad():
+        with memory_errors(), torch.no_grad():
             return self.module(self.steps.to_device(tokens)).cpu().numpy()
 
     def network(self) -> GPT:

@@ -45,8 +45,9 @@ class GPTBlock:
         self._up = np.empty((rows, hidden), dtype)  # and its gradient
         self._scratch = np.empty(max(STRIP, hidden), dtype)
         self._grad_stream, self._grad_branch = np.empty((2, rows, width), dtype)
+        self._grad_windows = self._grad_stream.reshape(count, shape.context, width)
         self._grad_together = np.empty((rows, 3 * width), dtype)
-        self._grad_scores = np.empty((count, shape.heads, shape.context, shape.context), dtype)
+        self._grad_weights, self._weights = np.empty((2, count, shape.heads, shape.context, shape.context), dtype)
         self._mask = np.triu(np.full((shape.context, shape.context), -np.inf, dtype), 1)
 
     def forward(self, tokens: Tokens, targets: Tokens) -> float:
@@ -74,14 +75,14 @@ class GPTBlock:
             np.matmul(active, parameters[f"{name}.mlp.down.weight"], out=streams[2 * i + 2])
             streams[2 * i + 2] += streams[2 * i + 1]
         normed = norm_forward(streams[-1], parameters["norm.weight"], self._norm)
-        return self._losses(np.matmul(normed, table.T, out=self._probabilities), targets.reshape(-1))
+        return self._losses(np.matmul(normed, table.T, out=self._probabilities), targets.ravel())
 
     def backward(self, tokens: Tokens, targets: Tokens, count: int, gradients: Mapping[str, Array]) -> None:
         """Write what the sequences of the last `forward` contribute to the gradient of a mean over `count` tokens."""
         parameters = self._gpt.parameters
         table, grad_x, grad_branch = parameters["token_embedding.weight"], self._grad_stream, self._grad_branch
         grad_logits = self._probabilities
-        grad_logits[np.arange(len(grad_logits)), targets.reshape(-1)] -= 1
+        grad_logits[np.arange(len(grad_logits)), targets.ravel()] -= 1
         grad_logits *= 1 / count
         grad_table = gradients["token_embedding.weight"]
         np.matmul(grad_logits.T, self._norm.output, out=grad_table)
@@ -91,8 +92,8 @@ class GPTBlock:
         for i in reversed(range(self._gpt.shape.layers)):
             self._mlp_backward(i, f"blocks.{i}", gradients)
             self._attention_backward(i, f"blocks.{i}", gradients)
-        np.add.reduce(grad_x.reshape(*tokens.shape, -1), axis=0, out=gradients["position_embedding.weight"])
-        add_by_token(grad_table, tokens.reshape(-1), grad_x)
+        np.add.reduce(self._grad_windows, axis=0, out=gradients["position_embedding.weight"])
+        add_by_token(grad_table, tokens.ravel(), grad_x)
 
     def _mlp_backward(self, i: int, name: str, gradients: Mapping[str, Array]) -> None:
         parameters, grad_x, grad_branch, grad_up = self._gpt.parameters, self._grad_stream, self._grad_branch, self._up
@@ -111,7 +112,7 @@ class GPTBlock:
         output, together = f"{name}.attention.output.weight", f"{name}.attention.query_key_value.weight"
         np.matmul(attention.output.T, grad_x, out=gradients[output])
         np.matmul(grad_x, parameters[output].T, out=grad_branch)
-        attention_backward(grad_branch, attention, grad_together, self._grad_scores)
+        attention_backward(grad_branch, attention, grad_together, self._grad_weights, self._weights)
         np.matmul(norm.output.T, grad_together, out=gradients[together])
         np.matmul(grad_together, parameters[together].T, out=grad_branch)
         weight = f"{name}.attention_norm.weight"

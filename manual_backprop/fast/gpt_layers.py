@@ -58,7 +58,7 @@ def norm_backward(grad_output: Array, weight: Array, kept: Norm, grad_weight: Ar
     normalized, inverse, scratch = kept
     width = len(weight)
     np.multiply(grad_output, normalized, out=scratch)
-    np.matmul(np.ones(len(scratch), scratch.dtype), scratch, out=grad_weight)
+    np.matmul(np.ones((1, len(scratch)), scratch.dtype), scratch, out=grad_weight[np.newaxis])
     column = (weight / width)[:, np.newaxis]
     correlation, mean = scratch @ column, grad_output @ column
     np.multiply(normalized, correlation, out=scratch)
@@ -89,9 +89,8 @@ def gelu_forward(x: Array, kept: Gelu, scratch: Array) -> Array:
     x : (R, 4D), overwritten
     scratch : STRIP entries or more
     """
-    rows = max(1, STRIP // x.shape[1])
-    for start in range(0, len(x), rows):
-        part, slope, output = (array[start : start + rows] for array in (x, *kept))
+    for rows in _strips(x):
+        part, slope, output = (array[rows] for array in (x, *kept))
         p = scratch[: part.size].reshape(part.shape)
         np.multiply(part, part, out=slope)
         np.multiply(slope, GELU_SLOPE * GELU_CUBIC, out=p)
@@ -110,77 +109,78 @@ def gelu_forward(x: Array, kept: Gelu, scratch: Array) -> Array:
     return kept.output
 
 
+def _strips(x: Array) -> list[slice]:
+    """Cut the rows of `x` into strips of about `STRIP` entries."""
+    rows = max(1, STRIP // x.shape[1])
+    return [slice(start, start + rows) for start in range(0, len(x), rows)]
+
+
 class Attention(NamedTuple):
     """What attention keeps.
 
-    `together` (R, 3D) has query / sqrt(D / heads), key and value beside each other, `exponentials` (n, heads, T, T) the
-    numerators of softmax, `normalizers` (n, heads, T, 1) their sums, and `output` (R, D) the means of the values.
+    `together` (R, 3D) has query / sqrt(D / heads), key and value beside each other, `weights` (n, heads, T, T) the
+    probabilities, and `output` (R, D) the means of the values.
     """
 
     together: Array
-    exponentials: Array
-    normalizers: Array
+    weights: Array
     output: Array
 
     @classmethod
     def make(cls, count: int, length: int, heads: int, width: int, dtype: DTypeLike) -> "Attention":
         """Return arrays for so many sequences."""
-        scores = (count, heads, length, length)
-        shapes = (count * length, 3 * width), scores, (*scores[:3], 1), (count * length, width)
+        shapes = (count * length, 3 * width), (count, heads, length, length), (count * length, width)
         return cls(*(np.empty(shape, dtype) for shape in shapes))
 
 
 def attention_forward(kept: Attention, mask: Array) -> Array:
     """Return means of the values, as `scaled_dot_product_attention` with `causal=True`.
 
-    The means are divided by the normalizers, not the weights, of which there are more.
-
     Parameters
     ----------
     kept : with query, key and value
     mask : (T, T), 0 where a query sees a key, -inf elsewhere
     """
-    together, scores, normalizers, output = kept
-    query, key, value = _heads(together, scores, 3)
+    together, weights, output = kept
+    query, key, value = _heads(together, weights, 3)
     query *= 1 / math.sqrt(query.shape[3])
-    np.matmul(query, key.swapaxes(2, 3), out=scores)
+    np.matmul(query, key.swapaxes(2, 3), out=weights)
     # the maximum of each row takes as long as all the rest, and is needed only where an exponential, or the sum of a
     # row, which has its diagonal in it, could leave the range of numbers
-    if not (scores.max() < LARGEST_SCORE and scores.diagonal(axis1=2, axis2=3).min() > -LARGEST_SCORE):
-        scores -= np.max(scores + mask, axis=3, keepdims=True)
-    scores += mask
-    np.exp(scores, out=scores)
-    np.matmul(scores, np.ones((scores.shape[3], 1), scores.dtype), out=normalizers)
-    (mixed,) = _heads(output, scores, 1)
-    np.matmul(scores, value, out=mixed)
-    mixed /= normalizers
+    if not (weights.max() < LARGEST_SCORE and weights.diagonal(axis1=2, axis2=3).min() > -LARGEST_SCORE):
+        weights -= np.max(weights + mask, axis=3, keepdims=True)
+    weights += mask
+    np.exp(weights, out=weights)
+    weights /= _row_sums(weights)
+    (mixed,) = _heads(output, weights, 1)
+    np.matmul(weights, value, out=mixed)
     return output
 
 
-def attention_backward(grad_output: Array, kept: Attention, grad_together: Array, grad_scores: Array) -> None:
-    """Write the gradients of query, key and value, as `scaled_dot_product_attention_backward`; overwrite `grad_output`.
-
-    With weights p = e / normalizer, dividing dL/do by the normalizer lets e stand for p everywhere. The mean that
-    softmax's backward takes off, sum_m p_im dL/dp_im, is dL/do_i · o_i, a shorter sum (T. Dao et al., FlashAttention,
-    2022, appendix B).
-    """
-    together, exponentials, normalizers, output = kept
-    query, key, value = _heads(together, exponentials, 3)
-    grad_query, grad_key, grad_value = _heads(grad_together, exponentials, 3)
-    (grad_mixed,), (mixed,) = _heads(grad_output, exponentials, 1), _heads(output, exponentials, 1)
-    grad_mixed /= normalizers
-    np.matmul(exponentials.swapaxes(2, 3), grad_mixed, out=grad_value)
-    np.matmul(grad_mixed, value.swapaxes(2, 3), out=grad_scores)
-    grad_scores -= np.einsum("nhtd,nhtd->nht", grad_mixed, mixed)[..., np.newaxis]
-    grad_scores *= exponentials
-    np.matmul(grad_scores, key, out=grad_query)
+def attention_backward(
+    grad_output: Array, kept: Attention, grad_together: Array, grad_weights: Array, scratch: Array
+) -> None:
+    """Write the gradients of query, key and value, as `scaled_dot_product_attention_backward`."""
+    query, key, value = _heads(kept.together, kept.weights, 3)
+    grad_query, grad_key, grad_value = _heads(grad_together, kept.weights, 3)
+    (grad_mixed,) = _heads(grad_output, kept.weights, 1)
+    np.matmul(kept.weights.swapaxes(2, 3), grad_mixed, out=grad_value)
+    np.matmul(grad_mixed, value.swapaxes(2, 3), out=grad_weights)
+    grad_weights *= kept.weights  # p dL/dp, from which p times the sum of its row is taken off
+    np.multiply(kept.weights, _row_sums(grad_weights), out=scratch)
+    grad_weights -= scratch
+    np.matmul(grad_weights, key, out=grad_query)
     grad_query *= 1 / math.sqrt(query.shape[3])
-    np.matmul(grad_scores.swapaxes(2, 3), query, out=grad_key)
+    np.matmul(grad_weights.swapaxes(2, 3), query, out=grad_key)
 
 
-def _heads(rows: Array, scores: Array, parts: int) -> Array:
+def _row_sums(weights: Array) -> Array:
+    return weights @ np.ones((weights.shape[3], 1), weights.dtype)
+
+
+def _heads(rows: Array, weights: Array, parts: int) -> Array:
     """View rows (n · T, parts · D) as (parts, n, heads, T, D / heads)."""
-    count, heads, length, _ = scores.shape
+    count, heads, length, _ = weights.shape
     return rows.reshape(count, length, parts, heads, -1).transpose(2, 0, 3, 1, 4)
 
 

@@ -16,9 +16,9 @@ from manual_backprop.optimizers import Optimizer
 
 T = TypeVar("T")
 
-# A batch is cut into so many blocks, whose gradients are added up in their order: the same bits come out whatever the
-# number of workers.
-BLOCKS = 4
+# A batch is cut into a block for each worker, whose gradients are added up in their order, but into two at least: the
+# same bits come out on one and on two cores.
+FEWEST_BLOCKS = 2
 # The most sequences of a block that is only scored.
 UNTRAINED = 6
 # Entries of a parameter that one worker adds up and updates at a time.
@@ -59,7 +59,8 @@ class SharedGPT:
         self._workers = Workers(workers)
         self._blocks: list[dict[int, GPTBlock]] = [{} for _ in range(self._workers.count)]
         self._gradients = [
-            {name: np.empty_like(value) for name, value in gpt.parameters.items()} for _ in range(BLOCKS)
+            {name: np.empty_like(value) for name, value in gpt.parameters.items()}
+            for _ in range(max(FEWEST_BLOCKS, self._workers.count))
         ]
         self._pieces = [
             (name, slice(start, start + rows))
@@ -71,14 +72,14 @@ class SharedGPT:
 
     def train(self, batches: Sequence[Batch], learning_rates: Sequence[float]) -> list[float]:
         """Make one step for each batch, and return the mean loss of each before its step."""
-        losses = [[0.0] * BLOCKS for _ in batches]
+        losses = [[0.0] * len(self._gradients) for _ in batches]
         squares = [0.0] * len(self._pieces)
         count = self._workers.count
         first_step = self._optimizer.steps + 1
 
         def task(worker: int, _: int) -> None:
             for number, (batch, learning_rate) in enumerate(zip(batches, learning_rates, strict=True)):
-                blocks = _cut(batch)
+                blocks = _cut(batch, len(self._gradients))
                 for i in range(worker, len(blocks), count):
                     losses[number][i] = self._backprop(worker, blocks[i], batch.tokens.size, self._gradients[i])
                 self._workers.meet()
@@ -97,7 +98,7 @@ class SharedGPT:
 
     def backprop(self, batch: Batch) -> tuple[float, dict[str, Array]]:
         """Return the mean loss and the gradient, which the next call overwrites: `GPT.backprop` in place."""
-        blocks = _cut(batch)
+        blocks = _cut(batch, len(self._gradients))
 
         def task(number: int, worker: int) -> float:
             return self._backprop(worker, blocks[number], batch.tokens.size, self._gradients[number])
@@ -153,7 +154,7 @@ class SharedGPT:
         optimizer.update(name, self._gpt.parameters[name][rows], gradient, state, step, self._scratch[worker])
 
 
-def _cut(batch: Batch, blocks: int = BLOCKS) -> list[Batch]:
+def _cut(batch: Batch, blocks: int) -> list[Batch]:
     """Cut a batch into blocks whose numbers of sequences differ by one at most."""
     count = len(batch.tokens)
     blocks = min(blocks, count)

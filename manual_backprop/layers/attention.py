@@ -71,22 +71,26 @@ def scaled_dot_product_attention_backward(
     _check(query, key, value)
     grad_output, query = _group(grad_output, key), _group(query, key)
     weights = _weights(query, key, causal)
-    root = np.sqrt(query.dtype.type(query.shape[-1]))
 
     grad_value = (weights.swapaxes(-1, -2) @ grad_output).sum(axis=2)
     grad_weights = grad_output @ value[:, :, np.newaxis].swapaxes(-1, -2)
     grad_scores = weights * (grad_weights - (weights * grad_weights).sum(axis=-1, keepdims=True))
-    grad_query = grad_scores @ key[:, :, np.newaxis] / root
-    grad_key = (grad_scores.swapaxes(-1, -2) @ query).sum(axis=2) / root
+    grad_query = grad_scores @ key[:, :, np.newaxis] / _root(query)
+    grad_key = (grad_scores.swapaxes(-1, -2) @ query).sum(axis=2) / _root(query)
     return _join(grad_query), grad_key, grad_value
 
 
 def _weights(query: Array, key: Array, causal: bool) -> Array:
     """Return P (N, groups, heads / groups, T, S), each row of which sums to 1."""
-    scores = query @ key[:, :, np.newaxis].swapaxes(-1, -2) / np.sqrt(query.dtype.type(query.shape[-1]))
+    scores = query @ key[:, :, np.newaxis].swapaxes(-1, -2) / _root(query)
     if causal:
         scores = np.where(np.tri(*scores.shape[-2:], dtype=np.bool_), scores, -np.inf)
     return softmax(scores)
+
+
+def _root(query: Array) -> np.floating:
+    """Return sqrt(D), in the precision of the query."""
+    return np.sqrt(query.dtype.type(query.shape[-1]))
 
 
 def _group(x: Array, key: Array) -> Array:

@@ -125,7 +125,7 @@ class GPT:
         ValueError
             If `x` or `targets` has a shape or a token that the network cannot take.
         """
-        tokens, labels = self._tokens(x), np.asarray(targets).reshape(-1)
+        tokens, labels = self._tokens(x), np.asarray(targets).ravel()
         logits, blocks, last = self._forward(tokens)
         loss = cross_entropy(logits, labels)
 
@@ -141,7 +141,7 @@ class GPT:
             grad_x = grad_x + self._norm_backward(grad_normed, block.middle, f"{name}.mlp_norm", gradients)
             grad_normed = self._attention_backward(grad_x, block, f"{name}.attention", gradients)
             grad_x = grad_x + self._norm_backward(grad_normed, block.x, f"{name}.attention_norm", gradients)
-        gradients["token_embedding.weight"] = grad_table + embedding_backward(grad_x, tokens.reshape(-1), table)
+        gradients["token_embedding.weight"] = grad_table + embedding_backward(grad_x, tokens.ravel(), table)
         if not self.shape.rotary:
             positions = self.parameters["position_embedding.weight"]
             gradients["position_embedding.weight"] = embedding_backward(grad_x, self._positions(tokens), positions)
@@ -190,7 +190,7 @@ class GPT:
     def _forward(self, tokens: NDArray[np.integer]) -> tuple[Array, list[_Block], Array]:
         """Return the logits (N · T, V), what each block kept, and what went into the last norm."""
         table = self.parameters["token_embedding.weight"]
-        x = embedding(tokens.reshape(-1), table)
+        x = embedding(tokens.ravel(), table)
         if not self.shape.rotary:
             x = x + embedding(self._positions(tokens), self.parameters["position_embedding.weight"])
         blocks = []

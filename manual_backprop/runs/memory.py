@@ -3,8 +3,13 @@
 import os
 
 
-def check_memory(needed: int) -> None:
+def check_memory(needed: int, options: str = "--hidden, --data") -> None:
     """Compare `needed` bytes with what the machine has, if the system says how much that is.
+
+    Parameters
+    ----------
+    needed : bytes
+    options : what to change, for the message
 
     Raises
     ------
@@ -13,9 +18,7 @@ def check_memory(needed: int) -> None:
     """
     available = machine_memory()
     if available is not None and needed > available:
-        raise ValueError(
-            f"--hidden, --data: this takes {needed / 2**30:.0f} GiB, the machine has {available / 2**30:.0f} GiB"
-        )
+        raise ValueError(f"{options}: this takes {needed / 2**30:.0f} GiB, the machine has {available / 2**30:.0f} GiB")
 
 
 def machine_memory() -> int | None:

@@ -78,21 +78,13 @@ def splits(count: int) -> list[tuple[int, int, int]]:
     return [(int(count * train), int(count * valid), int(count * test)) for train, valid, test in SPLITS]
 
 
-def measured(path: Path, count: int, split: tuple[int, int, int], epochs: int) -> Run:
+def measured(path: Path, count: int, split: tuple[int, int, int], epochs: int, dtype: str = "float32") -> Run:
     """Run the command as the whole of a process."""
     with tempfile.TemporaryDirectory() as out:
-        options = [
-            "--data",
-            str(path),
-            "--split",
-            *map(str, split),
-            "--epochs",
-            str(epochs),
-            "--learning-rate",
-            "0.001",
-        ]
+        options = ["--data", str(path), "--split", *map(str, split), "--epochs", str(epochs)]
+        options += ["--learning-rate", "0.001", "--dtype", dtype, "--out", out, "--quiet"]
         done = subprocess.run(
-            [sys.executable, "-c", COMMAND.format(scripts=str(SCRIPTS)), *options, "--out", out, "--quiet"],
+            [sys.executable, "-c", COMMAND.format(scripts=str(SCRIPTS)), *options],
             capture_output=True,
             text=True,
             check=True,

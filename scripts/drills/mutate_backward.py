@@ -6,24 +6,17 @@ tests run against it; a mutant that passes them is a hole in the tests. Exit sta
 
 import argparse
 import ast
-import copy
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
-from tqdm import tqdm
+from mutants import ROOT, Mutant, Slot, mutate, replaced, report
 
-ROOT = Path(__file__).parents[2]
 SIDE = "manual_backprop"
 TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "project/test_gradients.py")
 FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
+GPT = (f"{SIDE}/fast/test_gpt_sharing.py",)
 
 
 def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -40,32 +33,24 @@ def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
 
 BACKWARD = _layers() | {
     "networks/chain.py": (TEXTBOOK, ("backward",)),
+    "networks/gpt.py": (
+        (f"{SIDE}/networks/test_gpt.py",),
+        ("backprop", "_mlp_backward", "_attention_backward", "_norm_backward"),
+    ),
     "optimizers/momentum.py": (TEXTBOOK, ("_move",)),
     "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
     "optimizers/clipping.py": (TEXTBOOK, ("clip_grad_norm",)),
     "fast/cross_entropy_in_place.py": (FAST, ("forward", "backward")),
     "fast/feature_maps.py": (FAST, ("backward", "_to_the_largest")),
     "fast/channel_parallel.py": (FAST, ("_hidden_backward", "score")),
+    "fast/gpt_layers.py": (GPT, ("norm_backward", "gelu_forward", "attention_backward", "add_by_token")),
+    "fast/gpt_block.py": (GPT, ("backward", "_mlp_backward", "_attention_backward")),
+    "fast/gpt_sharing.py": (GPT, ("_add_up", "_update")),
     "fast/in_place.py": (FAST, ("backward",)),
     "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
 }
 """The functions of each file that are on the way back, and the tests that know them."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A source file with one mistake in it."""
-
-    file: str
-    line: int
-    kind: str
-    before: str
-    after: str
-    source: str
-
-    def __str__(self) -> str:
-        """Return where the mistake is and what it does."""
-        return f"{self.file}:{self.line} {self.kind}: {self.before}  ->  {self.after}"
+TESTS = {f"{SIDE}/{file}": [f"tests/{name}" for name in tests] for file, (tests, _) in BACKWARD.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,34 +61,18 @@ def main(argv: list[str] | None = None) -> int:
     )
     options = parser.parse_args(argv)
 
-    mutants = [mutant for file, (_, functions) in BACKWARD.items() for mutant in mutate(file, functions)]
-    with ThreadPoolExecutor(options.workers) as pool:
-        survived = list(tqdm(pool.map(survives, mutants), total=len(mutants), unit="mutant", disable=None))
-
-    for kind, count in sorted(Counter(mutant.kind for mutant in mutants).items()):
-        killed = sum(not alive for mutant, alive in zip(mutants, survived, strict=True) if mutant.kind == kind)
-        print(f"{kind:10} {killed:3} of {count:3} noticed by a test")
-    survivors = [mutant for mutant, alive in zip(mutants, survived, strict=True) if alive]
-    print(f"{'all':10} {len(mutants) - len(survivors):3} of {len(mutants):3}")
-    for mutant in survivors:
-        print(f"not noticed: {mutant}")
-    return 1 if survivors else 0
+    mutants = [mutant for file, (_, functions) in BACKWARD.items() for mutant in wrong(file, functions)]
+    return 1 if report(mutants, lambda mutant: TESTS[mutant.file], options.workers) else 0
 
 
-def mutate(file: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
+def wrong(file: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
     """Yield every mutant of some functions of a file."""
-    tree = ast.parse((ROOT / "manual_backprop" / file).read_text(encoding="utf-8"))
+    path = f"{SIDE}/{file}"
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef) and function.name in functions:
             names = [argument.arg for argument in function.args.args if argument.arg != "self"]
-            for parent, field, index, node in slots(function):
-                for kind, changed in changes(node, names):
-                    put(parent, field, index, ast.fix_missing_locations(ast.copy_location(changed, node)))
-                    yield Mutant(file, node.lineno, kind, ast.unparse(node), ast.unparse(changed), ast.unparse(tree))
-                put(parent, field, index, node)
-
-
-Slot = tuple[ast.AST, str, int | None, ast.expr | ast.stmt]
+            yield from mutate(path, tree, slots(function), partial(changes, names=names))
 
 
 def slots(parent: ast.AST) -> Iterator[Slot]:
@@ -118,14 +87,6 @@ def slots(parent: ast.AST) -> Iterator[Slot]:
             if isinstance(child, ast.expr | ast.stmt):
                 yield parent, field, index, child
             yield from slots(child)
-
-
-def put(parent: ast.AST, field: str, index: int | None, node: ast.AST) -> None:
-    """Let a node stand in a place."""
-    if index is None:
-        setattr(parent, field, node)
-    else:
-        getattr(parent, field)[index] = node
 
 
 def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
@@ -209,30 +170,6 @@ def is_array(value: ast.expr) -> bool:
         isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr == "sum"
     )
     return computed_by_call or (isinstance(value, ast.BinOp) and not isinstance(value.op, ast.BitOr))
-
-
-def replaced(node: ast.AST, **fields: object) -> ast.AST:
-    """Return a copy of a node with some fields changed."""
-    changed = copy.copy(node)
-    for name, value in fields.items():
-        setattr(changed, name, value)
-    return changed
-
-
-def survives(mutant: Mutant) -> bool:
-    """Tell whether the tests pass on a copy of the project that holds the mutant."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("manual_backprop", "torch_reference", "tests", "pyproject.toml"):
-            source, target = ROOT / name, Path(folder, name)
-            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-        Path(folder, "manual_backprop", mutant.file).write_text(mutant.source, encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=drill"]
-        tests = [f"tests/{name}" for name in BACKWARD[mutant.file][0]]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": folder}
-        run = subprocess.run([*command, *tests], cwd=folder, env=environment, capture_output=True, check=False)
-        if run.returncode not in (0, 1):
-            raise RuntimeError(f"pytest ended with status {run.returncode} on {mutant}:\n{run.stdout.decode()}")
-        return run.returncode == 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from derivations import FAMILY, PAGES, ROOT, mistakes, quotes, source_lines, ver
 pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "gpt.md"], ids=lambda page: page.stem)
 def test_quotes_the_source_as_it_is(page):
     for file, function, lines in quotes(page):
         source = iter(line.strip() for line in source_lines(file, function))

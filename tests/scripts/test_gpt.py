@@ -132,6 +132,9 @@ def test_refuses_in_one_line(finished, text, tmp_path):
     assert_refused(run(side, "--text", text, "--heads", 3, *new), "width: expected a multiple of 3 heads, got 128")
     assert_refused(run(side, "--text", text, "--context", 500, *new), "1800 characters are too few")
     assert_refused(run(side, "--text", text, "--steps", 0, *new), "--steps: expected a whole number from 1")
+    assert_refused(
+        run(side, "--text", text, "--width", 2**20, *new), "--layers, --width, --context, --batch-size: this"
+    )
     assert_refused(run(side, "--text", text, *new, "--resume"), "nothing to resume")
     assert not (tmp_path / "new").exists()
     other = run(side, "--text", text, *SMALL, "--steps", 60, "--dtype", "float64", "--out", out, "--resume")

@@ -1,7 +1,7 @@
 """What a gradient is held to: how much of its difference from autograd is rounding."""
 
+from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.formats import Array, Format, coarser_than
-from torch_reference.checker.rounding import Allowance
 
 
 class Budget:

@@ -74,7 +74,8 @@ class Case:
     @cached_property
     def excess(self) -> Array:
         """Size of the difference in units of what rounding allows; infinite where it is NaN."""
-        excess = np.asarray(np.abs(self.difference))
+        excess = difference(self.manual, self.reference)  # a fresh array: in place
+        np.abs(excess, out=excess)
         with np.errstate(all="ignore"):
             excess /= self.allowed  # never zero: it holds the smallest number of the format
         if np.isnan(excess.max(initial=0.0)):

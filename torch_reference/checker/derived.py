@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
+from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict
 from torch_reference.checker.derivations.derivation import Derivation, derivation
 from torch_reference.checker.derivations.target import Target
 from torch_reference.checker.formats import Array
 from torch_reference.checker.reference.evaluation import Reference
-from torch_reference.checker.rounding import Allowance
 
 UNEXPLAINED = {"mismatch", "partial"}
 OTHER_KINDS = {"kink", "precision", "nonfinite", "shape", "unreduced"}  # nothing that a step of the derivation does
@@ -30,11 +32,12 @@ def derived(
     ended = 0.0
     for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
         shown = {name: case for name, case in seen.items() if case.right or name in names}
-        found = derivation(
-            replace(allowance.reference, wanted=tuple(shown)),
-            _target({name: case.manual for name, case in shown.items()}, shown, names),
-            partial(_moved, shown, names, allowance.reference, probe),
-        )
+        with np.errstate(all="ignore"):  # a change of a step may overflow
+            found = derivation(
+                replace(allowance.reference, wanted=tuple(shown)),
+                _target({name: case.manual for name, case in shown.items()}, shown, names),
+                partial(_moved, shown, names, allowance.reference, probe),
+            )
         if isinstance(found, Derivation):
             return {name: (_code(found, names, verdicts), found.message) for name in found.affected}
         ended = found or ended

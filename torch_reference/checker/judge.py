@@ -4,23 +4,24 @@ First rounding, measured ever more closely while a disagreement is left; then ki
 `diagnosis`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import Case, Probe
-from torch_reference.checker.causes.diagnosis import Verdict, diagnose
+from torch_reference.checker.causes.diagnosis import Verdict, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, imprecise
-from torch_reference.checker.derived import UNEXPLAINED
+from torch_reference.checker.derived import UNEXPLAINED, derived
 from torch_reference.checker.formats import Array, Format
 from torch_reference.checker.kinks.mixtures import explains, variants
-from torch_reference.checker.kinks.sides import Sides, other_sides
+from torch_reference.checker.kinks.sides import Sides, decisions_at_risk, other_sides
 from torch_reference.checker.reference.evaluation import Reference, exact
-from torch_reference.checker.rounding import CLOSER, Allowance, measure
+from torch_reference.checker.rounding import closer, measure
 
 MATCH = "match", "Agrees with autograd to rounding."
 KINK = "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
@@ -67,6 +68,7 @@ def judge(
     inputs: Mapping[str, Any],
     probe: Probe,
     budget: Budget | None = None,
+    search: bool = True,
 ) -> Judgement:
     """Judge each gradient.
 
@@ -82,30 +84,36 @@ def judge(
         Asks for the gradients elsewhere.
     budget : Budget, optional
         What the gradients are held to.
+    search : bool
+        Look for the step of the derivation that went wrong, which takes long, where there is no simpler cause.
     """
     budget = budget or Budget()
     allowance = measure(reference)
     cases = _cases(given, inputs, allowance, budget)
-    for effort in CLOSER:
-        if all(case.right for case in cases.values()):
+    verdicts = _right(cases)
+    suspects = [name for name in cases if name not in verdicts]
+    ties = decisions_at_risk(allowance) if suspects else []
+    efforts = list(closer(allowance))
+    if not ties and _obvious(cases, suspects):  # no draw could mend these, only another way to add up
+        efforts.sort(key=lambda effort: not effort.alternatives)
+    for effort in efforts:
+        if not suspects:
             break
         allowance = measure(reference, effort, allowance)
-        cases |= {
-            name: case for name, case in _cases(given, inputs, allowance, budget).items() if not cases[name].right
-        }
-    suspects = {name: case for name, case in cases.items() if not case.right}
-    sides = other_sides(allowance, {name: _to_explain(case) for name, case in suspects.items()}) if suspects else None
-    verdicts = {}
-    for name, case in cases.items():
-        if name in suspects:
-            verdicts[name] = _explained(case, allowance, sides, probe, budget)
-        elif case.returned.epsilon > case.epsilon:
-            verdicts[name] = "precision", _returned_coarsely(case)
-        else:
-            verdicts[name] = MATCH
+        cases |= _cases({name: given[name] for name in suspects}, inputs, allowance, budget)
+        verdicts |= _right({name: cases[name] for name in suspects})
+        if effort.alternatives and not ties:  # a kink would come before any cause
+            verdicts |= _obvious(cases, [name for name in suspects if name not in verdicts])
+        suspects = [name for name in suspects if name not in verdicts]
+    wrong = {name: case for name, case in cases.items() if name not in verdicts}
+    masks = {name: _to_explain(case) for name, case in wrong.items()}
+    sides = other_sides(allowance, ties, masks) if ties and wrong else None
+    verdicts |= {name: _explained(case, allowance, sides, probe, budget) for name, case in wrong.items()}
     kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
+    if search and UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
+        verdicts |= derived(cases, verdicts, allowance, probe)
     if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
         verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))
     return Judgement(cases, verdicts, allowance)
@@ -113,6 +121,21 @@ def judge(
 
 def _at_odds(names: list[str]) -> str:
     return f"At a kink of the loss {' and '.join(names)} are valid one by one, but took different sides of it."
+
+
+def _right(cases: Mapping[str, Case]) -> dict[str, Verdict]:
+    """Return the verdicts on the gradients in which rounding explains every difference."""
+    return {
+        name: ("precision", _returned_coarsely(case)) if case.returned.epsilon > case.epsilon else MATCH
+        for name, case in cases.items()
+        if case.right
+    }
+
+
+def _obvious(cases: Mapping[str, Case], suspects: Sequence[str]) -> dict[str, Verdict]:
+    """Return the verdicts on the gradients that one cause explains entry by entry."""
+    found = {name: simple_cause(cases[name]) for name in suspects if np.isfinite(cases[name].reference).all()}
+    return {name: verdict for name, verdict in found.items() if verdict}
 
 
 def _cases(

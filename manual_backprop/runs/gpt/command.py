@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from tqdm import tqdm
 
 from manual_backprop.arrays import Array
-from manual_backprop.data.texts.characters import Text, Tokens, all_windows, draw_windows, load_text
+from manual_backprop.data.texts.characters import Text, Tokens, all_windows, load_text, shuffled_windows
 from manual_backprop.history import DivergenceError
 from manual_backprop.networks import GPT
 from manual_backprop.optimizers.schedule import warm_up_and_cosine
@@ -18,9 +17,10 @@ from manual_backprop.runs.command import CHECKPOINT_SECONDS
 from manual_backprop.runs.folder import State
 from manual_backprop.runs.gpt.folder import GPTFolder, StepCheckpoint
 from manual_backprop.runs.gpt.history import StepHistory
-from manual_backprop.runs.gpt.options import configure, shape_of
+from manual_backprop.runs.gpt.options import configure, needed_bytes, shape_of
 from manual_backprop.runs.gpt.sampling import sample
 from manual_backprop.runs.interruption import Interruption
+from manual_backprop.runs.memory import check_memory
 from manual_backprop.runs.process import as_process, versions
 from manual_backprop.runs.progress import say
 from manual_backprop.storage.files import replacing
@@ -69,7 +69,9 @@ def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[
 def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:
     text = load_text(options.text, options.context)
     configuration = configure(options, text)
-    trainer = make_trainer(options, GPT.initial(shape_of(options, text), options.seed, options.dtype))
+    shape = shape_of(options, text)
+    check_memory(needed_bytes(options, shape), "--layers, --width, --context, --batch-size")
+    trainer = make_trainer(options, GPT.initial(shape, options.seed, options.dtype))
     folder = GPTFolder(options.out)
     history = StepHistory()
     if options.resume:
@@ -108,7 +110,7 @@ def _train(
     save_checkpoint: Callable[[], None],
 ) -> None:
     """Train to the last step or to the end of those in which an interruption came."""
-    steps, context = options.steps, options.context
+    steps, context, size = options.steps, options.context, options.batch_size
     until_validation = math.ceil(steps / VALIDATIONS)
     valid = all_windows(text.valid, context)
     before = history.seconds[-1] if len(history) else 0.0
@@ -119,8 +121,10 @@ def _train(
             done = len(history)
             count = min(STEPS_TOGETHER, steps - done, until_validation - done % until_validation)
             numbers = range(done, done + count)
-            rngs = (np.random.default_rng([options.seed, 0, number]) for number in numbers)
-            batches = [draw_windows(text.train, context, options.batch_size, rng) for rng in rngs]
+            batches = [
+                shuffled_windows(text.train, context, range(number * size, (number + 1) * size), options.seed)
+                for number in numbers
+            ]
             rates = [warm_up_and_cosine(number, steps, options.learning_rate) for number in numbers]
             losses = trainer.train(batches, rates)
             done += count
@@ -130,13 +134,13 @@ def _train(
             for number, loss in enumerate(losses, start=1):  # each took its share of the time
                 seconds = before + (now - before) * number / count
                 history.append(loss, valid_loss if number == count else math.nan, seconds)
-            speed = count * options.batch_size * context / (now - before)
+            speed = count * size * context / (now - before)
             bar.set_postfix_str(f"loss {losses[-1]:.4f}, {speed:,.0f} tokens/s", refresh=False)
             bar.update(count)
             if validates and not options.quiet and bar.disable:
                 say(
                     f"step {done}/{steps}: loss {losses[-1]:.4f}, validation loss {valid_loss:.4f}, "
-                    f"{len(history) * options.batch_size * context / now:,.0f} tokens/s"
+                    f"{len(history) * size * context / now:,.0f} tokens/s"
                 )
             before = now
             if interruption.status:

@@ -1,8 +1,11 @@
 """The options of both commands that train a GPT."""
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from manual_backprop.data.texts.characters import Text
 from manual_backprop.networks import GPTShape
@@ -53,6 +56,14 @@ def shape_of(options: argparse.Namespace, text: Text) -> GPTShape:
         If they do not fit together.
     """
     return GPTShape(len(text.characters), options.layers, options.heads, options.width, options.context)
+
+
+def needed_bytes(options: argparse.Namespace, shape: GPTShape) -> int:
+    """Return what a run takes at most: ten numbers for each weight, and what the layers keep of each token."""
+    weights = sum(math.prod(size) for size in shape.parameter_shapes().values())
+    kept = shape.layers * (25 * shape.width + shape.heads * shape.context) + shape.vocabulary
+    numbers = 10 * weights + options.batch_size * shape.context * kept
+    return numbers * np.dtype(options.dtype).itemsize
 
 
 def decays(shape: GPTShape) -> dict[str, float]:

@@ -324,17 +324,15 @@ def test_a_run_cannot_be_resumed_on_other_images(finished, tmp_path):
     assert_refused(run("numpy", *finished[0], "--data", other), "data_crc32")
 
 
+# what else may be wrong with their content is proved where they are read
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"),
-        lambda path: MLP.xavier([16, 9, 10]).save(path),
         lambda path: path.unlink() or path.mkdir(),
         lambda path: path.unlink() or os.mkfifo(path),
     ],
-    ids=["empty", "cut", "changed", "of another network", "a folder", "a pipe"],
+    ids=["changed", "a folder", "a pipe"],
 )
 @pytest.mark.parametrize("name", ["weights.safetensors", "checkpoint.safetensors"])
 def test_damaged_files_are_not_resumed_from(finished, name, damage):

@@ -160,7 +160,7 @@ def test_the_same_checkpoint_rewritten_without_a_change_is_accepted(folder):
 
 
 # the fixture is only a path, so that every example may use the same one
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_a_checkpoint_with_changed_bytes_is_refused_or_the_same(folder, data):
     saved = some_checkpoint()

@@ -164,6 +164,39 @@ def test_a_reference_that_computes_in_bfloat16_is_no_yardstick_for_float32(seed)
     assert_gradients_match(manual, reference, inputs)
 
 
+@given(SEEDS, st.sampled_from([np.float64, np.float32]))
+@settings(max_examples=20)
+def test_a_gradient_may_round_the_constants_of_a_formula_itself(seed, dtype):
+    inputs = {"x": (10.0 ** np.random.default_rng(seed).uniform(-9, 9, (5, 4))).astype(dtype)}
+
+    def manual(x):
+        third = x.dtype.type(1) / x.dtype.type(3)
+        return {"x": x.dtype.type(0.1) * third * x ** (third - 1)}
+
+    assert_gradients_match(manual, lambda x: (0.1 * x ** (1 / 3)).sum(), inputs)
+
+
+@given(SEEDS)
+@settings(max_examples=8)
+def test_a_formula_that_loses_digits_gets_one_verdict(seed):
+    rng = np.random.default_rng(seed)
+    inputs = {"x": rng.normal(size=(6, 8)) + 1e4, "g": rng.normal(size=(6, 8))}
+
+    def manual(x, g):
+        mean = x.mean(1, keepdims=True)
+        scale = 1 / np.sqrt((x * x).mean(1, keepdims=True) - mean**2)  # a difference of large numbers
+        normal = (x - mean) * scale
+        return {"x": scale * (g - g.mean(1, keepdims=True) - normal * (g * normal).mean(1, keepdims=True))}
+
+    def reference(x, g):
+        centred = x - x.mean(1, keepdim=True)
+        return (centred / centred.square().mean(1, keepdim=True).sqrt() * g).sum()
+
+    gradient = crosscheck(manual, reference, inputs).gradients["x"]
+    assert gradient.code == "precision", gradient
+    assert "digits are lost at" in gradient.message
+
+
 class TestManualThatRefusesOtherInputs:
     """Nobody promises that the gradient can be had anywhere but at the given inputs."""
 

@@ -15,6 +15,7 @@ from torch_reference.checker.causes.structure import partly_wrong, permuted, tra
 from torch_reference.checker.formats import FLOAT32, Array
 
 Verdict = tuple[str, str]
+MENDED = 0.2  # a factor near 1 explains a difference if it leaves less than a fifth of it
 
 
 def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict:
@@ -29,19 +30,15 @@ def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) ->
     imprecise : callable
         Returns a message if the error is that of a lower precision.
     """
-    if case.manual.shape != case.reference.shape:
-        shape_code, words = wrong_shape(case)
-        if not shape_code and case.manual.size == case.reference.size:
-            inner = case.with_manual(case.manual.reshape(case.reference.shape))
-            inner_code, inner_words = diagnose(inner, low, imprecise)
-            return inner_code, f"{words} Reshaped: {inner_words}"
-        return shape_code or "mismatch", words
-    if message := nonfinite(case):
-        return "nonfinite", message
-    near = agree(case.manual, case.reference, case.allowed)  # too near for any cause but a few wrong entries
-    for code, cause in () if near else CAUSES:
-        if message := cause(case):
-            return code, message
+    if found := simple_cause(case):
+        return found
+    if not case.comparable:
+        _, words = wrong_shape(case)
+        if case.manual.size != case.reference.size:
+            return "mismatch", words
+        inner = case.with_manual(case.manual.reshape(case.reference.shape))
+        code, inner_words = diagnose(inner, low, imprecise)
+        return code, f"{words} Reshaped: {inner_words}"
     if message := imprecise(case):
         return "precision", message
     if message := partly_wrong(case):
@@ -52,6 +49,20 @@ def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) ->
             if message := cause(loose):
                 return code, message + " (In a lower precision than the inputs'.)"
     return "mismatch", mismatch(case)
+
+
+def simple_cause(case: Case) -> Verdict | None:
+    """Return code and message if one cause explains every entry to rounding."""
+    if not case.comparable:
+        code, message = wrong_shape(case)
+        return (code, message) if code else None
+    if words := nonfinite(case):
+        return "nonfinite", words
+    near = agree(case.manual, case.reference, case.allowed)  # too near for any cause but a few wrong entries
+    for code, cause in () if near else CAUSES:
+        if words := cause(case):
+            return code, words
+    return None
 
 
 def nonfinite(case: Case) -> str | None:
@@ -83,10 +94,17 @@ def scale(case: Case) -> str | None:
     words = describe(factor, case.inputs, close)
     if np.count_nonzero(case.nontrivial) < 2 and not words:
         return None  # any number is a multiple of a single other one
-    if abs(factor - 1) < max(30 * close, FLOAT32.epsilon):
-        return None  # too near to 1 to be told from rounding here, or see `rounded_constant`
+    if abs(factor - 1) < FLOAT32.epsilon or not _mends(factor, case):
+        return None  # see `rounded_constant`, or what is wrong is something else
     negative = " and has the wrong sign" if factor < 0 else ""
     return f"manual = {factor:.9g} * right gradient{negative}{': ' + words if words else ''}."
+
+
+def _mends(factor: float, case: Case) -> bool:
+    """Say whether a factor leaves far less of the difference than there is, in the entry where that is most."""
+    left = np.abs(case.manual - factor * case.reference)
+    left /= case.allowed
+    return bool(left.max(initial=0.0) < MENDED * case.excess.max(initial=0.0))
 
 
 def rounded_constant(case: Case) -> str | None:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch_reference.checker.case import Case, weigh
 from torch_reference.checker.formats import Array, Format
 
-WIDESPREAD = 0.3  # a lower precision shows in at least this share of the entries
-NOISY = 0.8  # correlation of the error at two neighbouring points below which it is noise
+WIDESPREAD = 0.3  # finite differences show in at least this share of the entries
+NUDGES = (1, 2, 3)  # neighbouring points
+CHANGED = 0.5  # relative change of the error from one to the next above which it is noise
 SMALL = 1e-2  # finite differences err by no more than this of the largest entry
 PROBES = 12  # entries for which higher derivatives are compared
 LONGEST = 3e-3  # step of finite differences that anybody would choose
@@ -46,26 +47,32 @@ def imprecise(case: Case, lower: Lower, nudged: Nudged, slope: Slope) -> str | N
     for each, allowed in lower:
         if case.returned.epsilon >= each.epsilon and (np.abs(case.difference) <= allowed).all():
             return f"The formula is right, but intermediate results or sums are kept in {each.name} inside."
-    wrong, nontrivial = np.count_nonzero(case.wrong), np.count_nonzero(case.nontrivial)
-    if wrong < WIDESPREAD * nontrivial:
-        return None
     for each, allowed in lower:
         if (np.abs(case.difference) <= allowed).all():
             if _noise(case, nudged, 4 * each.epsilon):
-                return f"The formula is right, but the error is noise of the size that {each.name} arithmetic leaves."
+                place = [int(index) for index in np.unravel_index(int(np.argmax(case.excess)), case.excess.shape)]
+                return (
+                    f"The formula is right, but the error is noise of the size that {each.name} arithmetic leaves. "
+                    f"Most digits are lost at {place}: to a lower precision, or to a difference of large numbers."
+                )
             break
+    if np.count_nonzero(case.wrong) < WIDESPREAD * np.count_nonzero(case.nontrivial):
+        return None
     if np.abs(case.difference).max(initial=0.0) > SMALL * np.abs(case.reference).max(initial=0.0):
         return None
     return _finite_differences(case, slope)
 
 
 def _noise(case: Case, nudged: Nudged, amount: float) -> bool:
-    moved = nudged(amount)
-    if moved is None or moved[0].shape != case.manual.shape:
-        return False
-    before, after = weigh(case.difference, moved[0] - moved[1], case.allowed)
-    length = float(np.linalg.norm(before) * np.linalg.norm(after))
-    return length == 0 or float(np.sum(before * after)) < NOISY * length
+    """Say whether the error is another one at a neighbouring point; by chance one of them may have a similar one."""
+    for times in NUDGES:
+        moved = nudged(times * amount)
+        if moved is None or moved[0].shape != case.manual.shape:
+            return False
+        before, after = weigh(case.difference, moved[0] - moved[1], case.allowed)
+        if np.linalg.norm(after - before) > CHANGED * np.linalg.norm(before):
+            return True
+    return False
 
 
 def _finite_differences(case: Case, slope: Slope) -> str | None:

@@ -9,7 +9,7 @@ import torch
 
 from torch_reference.checker.causes.diagnosis import Verdict
 from torch_reference.checker.derived import UNEXPLAINED
-from torch_reference.checker.formats import Array
+from torch_reference.checker.formats import Array, format_of
 from torch_reference.checker.functions.experiment import Experiment
 from torch_reference.checker.functions.low_precision import LowPrecision
 from torch_reference.checker.functions.probes.calls import Answer, Tensors
@@ -37,6 +37,12 @@ PROBES: tuple[Probe, ...] = (
 )
 # What these find explains a wrong gradient too, unless that has a cause that brings it about.
 DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite"}}
+# What is wrong for these reasons stays so, even if it is right at simpler points.
+NEARER = {"side-effect", "upstream", "layout", "missing"} | RIGHT
+SETTLED = {
+    "layout": NEARER,
+    "upstream": NEARER | {"scale", "sign", "zero", "term", "transpose", "permutation", "shape"},
+}
 
 
 def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, ...] = PROBES) -> Report:
@@ -63,7 +69,8 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         answer, error = _without_gradients(experiment, run.outputs), f"{type(problem).__name__}: {problem}"
     shapes = {name: value.shape for name, value in expected.items()}
     found, low = experiment.judge(answer, upstream, shapes, fixed)
-    verdicts = found.verdicts | _absent(answer, error, found.verdicts) | (_rounded(found, low) if low else {})
+    verdicts = found.verdicts | _absent(experiment, answer, error, found.verdicts)
+    verdicts |= (_rounded(found, low) if low else {}) | _coarser(experiment, run.outputs)
     if not error:
         arriving = {name: value for name, value in upstream.items() if name not in fixed}
         allowed = {name: _tolerance(case.manual, case.reference, case.allowed) for name, case in found.cases.items()}
@@ -73,6 +80,10 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         verdicts = _probed(trial, verdicts, probes)
         if probes:
             verdicts |= _better_elsewhere(experiment, trial, verdicts, upstream, shapes, fixed)
+    unexplained = [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]
+    if unexplained:
+        searched, _ = experiment.judge(answer, upstream, shapes, fixed, search=True)
+        verdicts |= {name: searched.verdicts[name] for name in unexplained}
     gradients = {
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
         for name, case in found.cases.items()
@@ -99,15 +110,39 @@ def _without_gradients(experiment: Experiment, outputs: Tensors) -> Answer:
     return Answer({name: value.detach() for name, value in outputs.items()}, nothing, ())
 
 
-def _absent(answer: Answer, error: str, verdicts: Mapping[str, Verdict]) -> Verdicts:
-    """Return the verdicts on gradients that there are none of."""
+def _absent(experiment: Experiment, answer: Answer, error: str, verdicts: Mapping[str, Verdict]) -> Verdicts:
+    """Return the verdicts on gradients that there are none of.
+
+    None is right for a tensor that does not require a gradient, if others were given that do.
+    """
     if error:
         code = "shape" if "invalid gradient" in error and "shape" in error else "missing"
         message = f"The backward pass raises {error.strip().splitlines()[0]}"
         return dict.fromkeys(answer.gradients, (code, message))
-    absent = [name for name, gradient in answer.gradients.items() if gradient is None]
-    message = "It is None, but the right gradient is not zero."
-    return {name: ("missing", message) for name in absent if verdicts[name][0] not in RIGHT}
+    required = {name for name in experiment.wanted if experiment.inputs[name].requires_grad}
+    found = {}
+    for name, gradient in answer.gradients.items():
+        if gradient is None and required and name not in required:
+            found[name] = "match", "It is None, and the given tensor does not require a gradient."
+        elif gradient is None and verdicts[name][0] not in RIGHT:
+            found[name] = "missing", "It is None, but the right gradient is not zero."
+    return found
+
+
+def _coarser(experiment: Experiment, outputs: Tensors) -> Verdicts:
+    """Return the verdicts on outputs of a lower precision than the inputs' and the reference's."""
+    coarsest = max(format_of(experiment.inputs[name].dtype).epsilon for name in experiment.wanted)
+    floating = [name for name, value in outputs.items() if value.is_floating_point()]
+    lower = [name for name in floating if format_of(outputs[name].dtype).epsilon > coarsest]
+    if not lower:
+        return {}
+    expected = experiment.expected(native=True)
+    message = "It is returned as {}, a lower precision than the inputs' and the reference's."
+    return {
+        name: ("precision", message.format(format_of(outputs[name].dtype).name))
+        for name in lower
+        if format_of(expected[name].dtype).epsilon < format_of(outputs[name].dtype).epsilon
+    }
 
 
 def _rounded(found: Judgement, budget: LowPrecision) -> Verdicts:
@@ -139,19 +174,19 @@ def _better_elsewhere(
     shapes: Mapping[str, torch.Size],
     fixed: frozenset[str],
 ) -> Verdicts:
-    """See whether what is wrong for no known reason is right for simpler upstream gradients or contiguous inputs."""
+    """See whether what is wrong is right for contiguous inputs, or for simpler upstream gradients."""
     found: Verdicts = {}
     for words, code, inputs, simpler in simplified(experiment.inputs, upstream):
-        unknown = [name for name in trial.wanted if verdicts[name][0] in UNEXPLAINED and name not in found]
-        if not unknown:
-            break
+        open_ones = [name for name in trial.wanted if verdicts[name][0] not in SETTLED[code] and name not in found]
+        if not open_ones:
+            continue
         point = replace(experiment, inputs=inputs)
         try:
             answer = point.run().answer(inputs, simpler, experiment.seed)
         except Exception:  # noqa: S112 (another cause than the one that is looked for)
             continue
         judged, _ = point.judge(answer, simpler, shapes, fixed)
-        for name in unknown:
+        for name in open_ones:
             case, code_there = judged.cases[name], judged.verdicts[name][0]
             if (
                 code_there in RIGHT

@@ -58,19 +58,24 @@ class Experiment:
                 drawn[name] = (numbers + numbers.sign() / 4).to(output.device, output.dtype)  # none is nearly zero
         return drawn
 
-    def expected(self) -> Tensors:
-        """Return the outputs of the reference, evaluated in float64 if it allows that."""
+    def expected(self, native: bool = False) -> Tensors:
+        """Return the outputs of the reference, evaluated in float64 if it allows that, or in the inputs' own types."""
         floating = {name: self.inputs[name].detach().to(self.device) for name in self.wanted}
         loss = Loss(self.reference, self._moved(), {})
         plain = Reference(lambda **tensors: loss.outputs(tensors), floating, self.wanted, self.seed)
         try:
-            returned = plain.returned()
+            returned = (plain.native() if native else plain).returned()
         except Exception:
             returned = plain.native().returned()
         return {name: value.detach() for name, value in returned.items()}
 
     def judge(
-        self, answer: Answer, upstream: Tensors, shapes: Mapping[str, torch.Size], fixed: frozenset[str] = frozenset()
+        self,
+        answer: Answer,
+        upstream: Tensors,
+        shapes: Mapping[str, torch.Size],
+        fixed: frozenset[str] = frozenset(),
+        search: bool = False,
     ) -> tuple[Judgement, LowPrecision | None]:
         """Judge outputs and gradients; one that is absent counts as zeros. Return the budget of a low precision, too.
 
@@ -84,6 +89,8 @@ class Experiment:
             Those of the reference's outputs.
         fixed : frozenset of str
             The outputs that are not differentiable.
+        search : bool
+            Look for the step of the derivation that went wrong.
         """
         shaped = {name: value.reshape(shapes[name]).to(self.device) for name, value in upstream.items()}
         tensors = shaped | {name: self.inputs[name].detach().to(self.device) for name in self.wanted}
@@ -97,7 +104,7 @@ class Experiment:
         def elsewhere(amount: float) -> tuple[dict[str, Array], dict[str, Any]] | None:
             return self._elsewhere(amount, upstream, tensors)
 
-        return judge(given, reference, self._shown(upstream), elsewhere, low), low
+        return judge(given, reference, self._shown(upstream), elsewhere, low, search), low
 
     def _moved(self) -> dict[str, Any]:
         return {

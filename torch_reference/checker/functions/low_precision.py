@@ -17,6 +17,7 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from torch_reference.checker.allowance import GAUSSIAN, Allowance, bound, raised
 from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import difference
 from torch_reference.checker.formats import FLOAT32, Array, Format, coarser_than
@@ -24,7 +25,7 @@ from torch_reference.checker.functions.loss import Loss
 from torch_reference.checker.judge import Given
 from torch_reference.checker.reference.evaluation import Gradients, Reference
 from torch_reference.checker.reference.precisions import ByChance, Cast
-from torch_reference.checker.rounding import GAUSSIAN, Allowance, bound, distance, raised
+from torch_reference.checker.rounding import distance
 
 STORED = 3  # draws of the rounding of the outputs
 ONCE = 5.0  # errors of right results, in units of the scatter of one rounding by chance: a Gaussian's tail

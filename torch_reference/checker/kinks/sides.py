@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from torch_reference.checker.allowance import Allowance, bound
 from torch_reference.checker.reference.decisions import Tie
 from torch_reference.checker.reference.evaluation import Gradients
 from torch_reference.checker.reference.ties import Recorder, TieBreak, find_ties
-from torch_reference.checker.rounding import Allowance, bound, distance, with_decisions
+from torch_reference.checker.rounding import distance, with_decisions
 
 DRAWS = 4  # on each side of a kink
 SEEDS = 900  # the noise that finds ties has seeds of its own, from here on
@@ -54,19 +55,18 @@ class Sides:
         return any((step[wrong] > self.allowed[name][wrong]).any() for step in steps if step.shape == wrong.shape)
 
 
-def other_sides(allowance: Allowance, wrong: Wrong) -> Sides | None:
-    """Return the gradients on the other sides, or None where no decision could have gone the other way.
+def other_sides(allowance: Allowance, ties: list[Tie], wrong: Wrong) -> Sides:
+    """Return the gradients on the other sides.
 
     Parameters
     ----------
     allowance : Allowance
         What rounding explains, and the reference.
+    ties : list of Tie
+        The decisions that could have gone the other way.
     wrong : mapping of str to bool array
         The entries in need of an explanation.
     """
-    ties = decisions_at_risk(allowance)
-    if not ties:
-        return None
     reference = allowance.reference
     uniform, allowed = [], {name: allowance.allowed(name) for name in wrong}
     for group in _one_sided(ties):
@@ -85,6 +85,8 @@ def other_sides(allowance: Allowance, wrong: Wrong) -> Sides | None:
 
 def decisions_at_risk(allowance: Allowance) -> list[Tie]:
     """Return the decisions of the reference that rounding could have taken the other way."""
+    if not allowance.decisions:
+        return []
     reference = allowance.reference
     recorders = [Recorder() for _ in range(DRAWS)]
     for number, recorder in enumerate(recorders):

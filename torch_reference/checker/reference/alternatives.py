@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 
 from torch_reference.checker.reference.modes import Mode
 from torch_reference.checker.reference.operations import CONTRACTIONS, summed_axes
 
+AFFORDABLE = 2**28  # products that are added up one by one: a second or so
 EXPONENT = 80.0  # exp of this is finite in every precision but float16
 
 
@@ -24,13 +26,13 @@ class NaiveSums(Mode):
             dims = summed_axes(args)
             kept = [dim for dim in range(args[0].dim()) if dim not in dims]
             terms = args[0].permute(*dims, *kept).reshape(-1, *[args[0].shape[dim] for dim in kept])
-            total = _running(term for term in terms)
+            total = _running_sum(terms)
             shape = [1 if dim in dims else size for dim, size in enumerate(args[0].shape)]
             total = total.reshape(shape) if len(args) > 2 and args[2] else total
             return total / len(terms) if name == "mean" else total
         if name in {"mm", "bmm", "addmm", "baddbmm"}:
             left, right = args[CONTRACTIONS[name]], args[CONTRACTIONS[name] + 1]
-            if left.shape[-1]:
+            if left.shape[-1] and left.numel() * right.shape[-1] <= AFFORDABLE:
                 pairs = zip(left.unbind(-1), right.unbind(-2), strict=True)
                 total = _running(column.unsqueeze(-1) * row.unsqueeze(-2) for column, row in pairs)
                 return total if name in {"mm", "bmm"} else total + args[0]
@@ -48,6 +50,13 @@ class ExactSoftplus(Mode):
         elif name == "softplus":
             args = (args[0], args[1] if len(args) > 1 else 1, EXPONENT)
         return operator(*args, **kwargs)
+
+
+def _running_sum(terms: torch.Tensor) -> torch.Tensor:
+    """Add up along the first axis, one by one in the terms' own precision, as NumPy does it."""
+    if terms.dtype == torch.bfloat16:  # which NumPy does not have
+        return _running(terms)
+    return torch.from_numpy(np.asarray(np.add.accumulate(terms.detach().numpy(), axis=0)[-1]).copy())
 
 
 def _running(terms: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -1,7 +1,6 @@
-"""Decisions of a computation: on which side of a boundary an entry is, which entry of several is the largest.
+"""Decisions of a computation: on which side of a boundary an entry is, which of several is the largest.
 
-Each kind knows which of its entries rounding could have put elsewhere (`near`), how to put them there (`move`), and how
-to undo what noise has moved across (`restore`).
+Each kind knows which entries rounding could have put elsewhere (`near`), and how to `move` and to `restore` them.
 """
 
 from abc import ABC, abstractmethod
@@ -216,7 +215,7 @@ class Order(Decision):
         return Order(self.operand.detach().clone())
 
     def near(self, number: int, reach: torch.Tensor) -> list[Tie]:
-        """Return the entries within reach of another one, wherever they stand: a superset of the true rivals."""
+        """Return what is within reach of another entry, wherever that stands: a superset of the true rivals."""
         values, far = self.operand.reshape(-1), reach.reshape(-1)
         order = values.argsort()
         close = values[order].diff() <= far[order][1:] + far[order][:-1]

@@ -45,6 +45,12 @@ FUSED = set(
 # Derivatives between 0 and 1 that are computed without cancellation even by steps, while 1 - sigmoid(z) written out
 # rounds absolutely: their noise is relative to the upstream gradient, the first operand.
 ACTIVATIONS = {"log_sigmoid_backward", "softplus_backward"}
+# Backward passes of several inputs at once, of which some are added up over other axes than others.
+SUMS_BY_RESULT = {
+    "convolution_backward", "native_layer_norm_backward", "_fused_rms_norm_backward", "native_batch_norm_backward",
+    "native_group_norm_backward",
+}  # fmt: skip
+ROWS = {"native_layer_norm_backward", "_fused_rms_norm_backward"}  # those that normalise the last axes
 ACCUMULATIONS = {"index_put", "index_put_", "_index_put_impl_", "_unsafe_index_put"}
 
 
@@ -62,10 +68,6 @@ def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float | torch.Tensor
         return terms, first + 1, (max(0, right.dim() - 2),)
     if name == "convolution":
         return args[1].numel() / max(1, args[1].shape[0]), 1, tuple(range(1, args[1].dim()))
-    if name == "convolution_backward":
-        grad, _, weight = args[:3]
-        spatial = tuple(axis for axis in range(grad.dim()))
-        return max(grad.numel() / max(1, grad.shape[1]), weight.numel() / max(1, weight.shape[1])), 0, spatial
     if name in {"sum", "mean"}:
         axes = tuple(summed_axes(args))
         return math.prod(args[0].shape[axis] for axis in axes), 0, axes
@@ -78,6 +80,37 @@ def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float | torch.Tensor
     if name == "cumsum" and args[0].dim():
         return args[0].shape[args[1]], 0, (args[1] % args[0].dim(),)
     return 1.0, 0, ()
+
+
+def sums_by_result(name: str, args: tuple[Any, ...]) -> list[tuple[float, tuple[int, ...]]]:
+    """Say over which axes of the upstream gradient a backward pass with several results adds up each of them.
+
+    Returns
+    -------
+    list of (float, tuple of int)
+        How many terms, and the axes. An empty list for any other operation.
+    """
+    if name not in SUMS_BY_RESULT:
+        return []
+    gradient = args[0]
+    axes = tuple(axis for axis in range(gradient.dim()) if axis != 1)
+    if name in ROWS:
+        axes = tuple(range(gradient.dim() - len(args[2])))
+    terms = float(math.prod(gradient.shape[axis] for axis in axes))
+    if name == "convolution_backward":  # each input meets all of the kernel, in each channel of the output
+        return [(args[2].numel() / max(1, args[2].shape[1]), (1,)), (terms, axes), (terms, axes)]
+    return [(1.0, ()), *[(terms, axes)] * (len(args[-1]) - 1)]
+
+
+def centred_axes(name: str, args: tuple[Any, ...]) -> tuple[int, ...]:
+    """Return over which axes a normalisation's backward pass subtracts means; none for other operations."""
+    dims = range(args[0].dim())
+    if name in ROWS:
+        return tuple(dims[-len(args[2]) :])
+    return {
+        "native_batch_norm_backward": tuple(axis for axis in dims if axis != 1),
+        "native_group_norm_backward": tuple(dims[2:]),
+    }.get(name, ())
 
 
 def _repeats(indices: torch.Tensor, dims: int) -> torch.Tensor:

@@ -38,6 +38,8 @@ def decided(name: str, args: tuple[Any, ...]) -> list[Decision]:
 def checksum(before: int, name: str, args: tuple[Any, ...], results: tuple[Any, ...]) -> int:
     """Add to a checksum how an operation decided."""
     with outside_modes():
+        for decision in decided(name, args):
+            before = zlib.crc32(type(decision).__name__.encode(), before)
         for outcome in _outcomes(name, args, results):
             before = zlib.crc32(outcome.cpu().numpy().tobytes(), before)
     return before

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from manual_backprop.data.texts.characters import MOST_WINDOWS, all_windows, draw_windows, load_text
+from manual_backprop.data.texts.characters import MOST_WINDOWS, all_windows, load_text, shuffled_windows
 
 
 def test_a_text_is_split_and_comes_back(tmp_path):
@@ -33,11 +35,21 @@ def test_texts_of_one_name_are_told_apart(tmp_path):
 
 def test_windows_hold_tokens_and_those_that_follow():
     tokens = np.arange(100)
-    x, y = draw_windows(tokens, 8, 2000, np.random.default_rng(0))
-    assert x.shape == y.shape == (2000, 8)
-    np.testing.assert_array_equal(x[:, 1:], y[:, :-1])
+    x, y = shuffled_windows(tokens, 8, range(500), seed=0)
+    assert x.shape == y.shape == (500, 8)
     np.testing.assert_array_equal(x + 1, y)
-    assert set(x[:, 0]) == set(range(92))  # every place that has a token behind its window
+    np.testing.assert_array_equal(x, x[:, :1] + np.arange(8))
+    assert set(x[:, 0] % 8) == set(range(8))  # epochs begin at any place
+
+
+@given(st.integers(0, 100), st.integers(1, 9), st.integers(2, 40), st.integers(0, 99), st.integers(1, 50))
+def test_an_epoch_has_each_token_once_and_any_part_is_that_of_the_whole(seed, context, windows, start, count):
+    tokens = np.arange(context * windows)
+    x, _ = shuffled_windows(tokens, context, range(start, start + count), seed)
+    whole, _ = shuffled_windows(tokens, context, range(start + count), seed)
+    np.testing.assert_array_equal(x, whole[start:])
+    epoch = whole[: windows - 1].ravel()
+    assert len(set(epoch)) == len(epoch)
 
 
 @pytest.mark.parametrize(("length", "count"), [(9, 1), (16, 1), (17, 2), (100, 12)])

@@ -105,6 +105,16 @@ def test_none_for_what_the_reference_takes_for_a_constant_is_right():
     function = kernel(forward, backward)
     assert crosscheck_function(function, lambda x, weight: x * weight.detach(), inputs).ok
     assert crosscheck_function(function, torch.mul, inputs).gradients["weight"].code == "missing"
+    inputs["x"].requires_grad_()
+    assert crosscheck_function(function, torch.mul, inputs).ok  # that of weight is not asked for
+
+
+def test_a_lower_precision_than_the_reference_returns_is_named():
+    def low(x):
+        return torch.sigmoid(x).bfloat16()
+
+    assert crosscheck_function(low, torch.sigmoid, {"x": draw(4, 5)}).gradients["output"].code == "precision"
+    assert crosscheck_function(low, low, {"x": draw(4, 5)}).ok
 
 
 def test_a_gradient_of_another_shape_is_an_error_with_a_name():

@@ -16,30 +16,35 @@ PADDING = 3  # entries of the wider tensor on each side
 
 
 def layout(trial: Trial) -> Findings:
-    """Find outputs and gradients that are wrong for tensors that are not contiguous."""
+    """Find outputs and gradients that are wrong for tensors that are not contiguous.
+
+    All tensors lie reversed in wider ones first; only where that goes wrong they are laid in one way after another.
+    """
     plain = {name: _contiguous(value) for name, value in trial.inputs.items()}
     found: Findings = {}
-    for words, lay in LAYOUTS.items():
-        moved = {name: lay(value) for name, value in trial.inputs.items() if _has_layout(value)}
-        arriving = {name: lay(value) for name, value in trial.upstream.items()}
-        if not _wrong(trial, {**plain, **moved}, arriving)[0]:
-            continue
-        for names, message in _apart(trial, words, plain, moved, arriving):
-            for name in names:
-                found.setdefault(name, message)
-    for axes, words in ((None, "expanded (stride 0)"), (-1, "expanded along the last axis (stride 0)")):
-        arriving = {name: _expanded(value, axes) for name, value in trial.upstream.items()}
-        if all(value.is_contiguous() for value in arriving.values()):
-            continue
-        expected = trial.ask(upstream={name: value.contiguous() for name, value in arriving.items()})
-        try:
-            wrong = trial.differing(trial.ask(upstream=arriving), expected)
-            message = f"Wrong where the upstream gradient is {words}; right for a contiguous one."
-        except Exception as error:
-            wrong, message = list(trial.wanted), _refused(f"an upstream gradient that is {words}", error)
-        for name in wrong:
-            found.setdefault(name, message)
-    return found
+    if _wrong(trial, *_laid(trial, plain, scattered))[0]:
+        for words, lay in LAYOUTS.items():
+            inputs, arriving = _laid(trial, plain, lay)
+            for names, message in _apart(trial, words, plain, inputs, arriving):
+                for name in names:
+                    found.setdefault(name, message)
+    arriving = {name: _expanded(value) for name, value in trial.upstream.items()}
+    if all(value.is_contiguous() for value in arriving.values()):
+        return found
+    expected = trial.ask(upstream={name: value.contiguous() for name, value in arriving.items()})
+    try:
+        wrong = trial.differing(trial.ask(upstream=arriving), expected)
+        message = "Wrong where the upstream gradient is expanded (stride 0); right for a contiguous one."
+    except Exception as error:
+        wrong, message = list(trial.wanted), _refused("an upstream gradient that is expanded (stride 0)", error)
+    return dict.fromkeys(wrong, message) | found
+
+
+def scattered(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same entries with all axes reversed in memory, as part of a wider tensor."""
+    if tensor.dim() < 2:
+        return sliced(tensor)
+    return sliced(tensor.permute(*reversed(range(tensor.dim())))).permute(*reversed(range(tensor.dim())))
 
 
 def transposed(tensor: torch.Tensor) -> torch.Tensor:
@@ -66,6 +71,7 @@ LAYOUTS: dict[str, Lay] = {
     "transposed": transposed,
     "transposed in its outer axes": outer_transposed,
     "a slice of a wider tensor": sliced,
+    "reversed in a wider tensor": scattered,
 }
 
 
@@ -78,7 +84,7 @@ def _wrong(trial: Trial, inputs: dict[str, Any], arriving: dict[str, torch.Tenso
 
 
 def _apart(
-    trial: Trial, words: str, plain: dict[str, Any], moved: dict[str, Any], arriving: dict[str, torch.Tensor]
+    trial: Trial, words: str, plain: dict[str, Any], laid: dict[str, Any], arriving: dict[str, torch.Tensor]
 ) -> list[tuple[list[str], str]]:
     """Lay one tensor after the other in this way, and say for which the answer is wrong."""
     found = []
@@ -87,8 +93,8 @@ def _apart(
         found.append((names, f"The backward pass refuses an upstream gradient that is {words}: {_first(error)}"))
     elif names:
         found.append((names, f"Wrong where the upstream gradient is {words}; right for a contiguous one."))
-    for name, value in moved.items():
-        if value.is_contiguous():
+    for name, value in laid.items():
+        if not isinstance(value, torch.Tensor) or value.is_contiguous():
             continue
         inputs = {**plain, name: value}
         try:
@@ -102,13 +108,17 @@ def _apart(
     return found
 
 
-def _expanded(tensor: torch.Tensor, axis: int | None) -> torch.Tensor:
-    """Return a tensor of the same shape whose entries along an axis, or all of them, are one entry in memory."""
+def _laid(trial: Trial, plain: dict[str, Any], lay: Lay) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the inputs and the upstream gradients laid in a way."""
+    moved = {name: lay(value) for name, value in plain.items() if _has_layout(value)}
+    return {**plain, **moved}, {name: lay(value) for name, value in trial.upstream.items()}
+
+
+def _expanded(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of the same shape whose entries are all one entry in memory."""
     if not tensor.dim() or not tensor.numel():
         return tensor
-    if axis is None:
-        return tensor.reshape(-1)[:1].reshape([1] * tensor.dim()).expand(tensor.shape)
-    return tensor.narrow(axis, 0, 1).expand(tensor.shape)
+    return tensor.reshape(-1)[:1].reshape([1] * tensor.dim()).expand(tensor.shape)
 
 
 def _has_layout(value: Any) -> bool:

@@ -4,7 +4,7 @@ import pytest
 from training_runs import script_module
 
 torch = pytest.importorskip("torch")
-benchmark = script_module("benchmarks.cuda")
+benchmark = script_module("benchmarks.cuda_training")
 
 
 @pytest.mark.parametrize("batch_size", [None, 7])

@@ -183,7 +183,9 @@ def eager(job: Job, device: str) -> Train:
     def epoch() -> int:
         loss_sum = correct = torch.zeros((), device=device)
         for rows in job.batches(next(numbers)):
-            images, labels = train if rows is None else (values[torch.from_numpy(rows).to(device)] for values in train)
+            images, labels = (
+                train if isinstance(rows, slice) else (values[torch.from_numpy(rows).to(device)] for values in train)
+            )
             optimizer.zero_grad()
             logits = network(images)
             loss = cross_entropy(logits, labels)

@@ -1,0 +1,147 @@
+"""What two correct gradients may differ by, given how far noise has moved each entry."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from torch_reference.checker.formats import Array, coarsest_within
+from torch_reference.checker.reference.evaluation import Gradients, Reference
+from torch_reference.checker.reference.noise import RoundingNoise
+
+# Errors of correct gradients, in units of the scatter: 0.5 in the mean square, below 4 in any entry with a well
+# measured s. They are sums of many roundings, so eight is far out in a Gaussian tail.
+FACTOR = 8.0
+GAUSSIAN = 1.25  # standard deviation over mean absolute deviation; the mean of absolute values cannot underflow
+# Noise for inputs of lower precision than the evaluation: so small that the response is linear and no decision flips.
+LINEAR = 2.0**-36
+# Noise where the evaluation has no spare digits: eight units in the last place, so that its own rounding is a small
+# part.
+ULPS = 8
+# What the last few operations round: the final division by N, a cast, a product with the upstream gradient.
+FINAL = 4.0
+# A naive sum's error depends on the order of its terms: twice what one order shows.
+ORDERS = 2.0
+# Entries from which every draw is dear: there two have to do, and a few more for a closer look.
+LARGE = 2**19
+BLOCK = 2**18  # entries that a pass looks at together: they fit the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Allowance:
+    """How far two correct gradients may differ at one point.
+
+    Attributes
+    ----------
+    reference : Reference
+        The loss, in the precision in which it can be evaluated.
+    gradients : dict of str to float64 array
+        Autograd's.
+    epsilon : float
+        Machine epsilon that the gradient under test is held to: that of the coarsest floating input, or of the
+        reference where that computes in a lower precision.
+    evaluated : float
+        Machine epsilon of the evaluation.
+    decisions : int
+        Checksum of the decisions that the plain evaluation takes; 0 where it takes none.
+    finite : bool
+        Whether it meets no infinity or NaN.
+    draws : int
+        How often the scatter was drawn.
+    moved : dict of str to float64 array
+        How far each entry moved, the sum of all draws.
+    extra : dict of str to float64 array
+        How far other ways to compute the loss move each entry.
+    """
+
+    reference: Reference
+    gradients: Gradients
+    epsilon: float
+    evaluated: float
+    decisions: int
+    finite: bool
+    draws: int = 0
+    moved: Gradients = field(default_factory=dict)
+    extra: Gradients = field(default_factory=dict)
+
+    @property
+    def large(self) -> bool:
+        """Whether every draw is dear."""
+        return sum(value.size for value in self.gradients.values()) >= LARGE
+
+    @property
+    def amplitude(self) -> float:
+        """Relative size of the noise."""
+        return LINEAR if self.evaluated < self.epsilon else ULPS * self.evaluated
+
+    @property
+    def factor(self) -> float:
+        """How many times the scatter two correct gradients may differ: both sides round, or only one."""
+        return FACTOR if self.evaluated < self.epsilon else FACTOR * math.sqrt(2)
+
+    @property
+    def per_move(self) -> float:
+        """What rounding may do, in units of what noise does on average."""
+        return self.factor * GAUSSIAN * self.epsilon / 2 / self.amplitude
+
+    def noise(self, number: int, decompose: bool = False) -> RoundingNoise:
+        """Return the noise with one of the seeds from 0 to 999."""
+        return RoundingNoise(self.amplitude, self.reference.seed * 1000 + 1 + number, self.finite, decompose)
+
+    def allowed(self, name: str, epsilon: float | None = None) -> Array:
+        """Return the largest difference that rounding explains, for each entry of a gradient.
+
+        Parameters
+        ----------
+        name : str
+            Which gradient.
+        epsilon : float, optional
+            Machine epsilon of another precision than the inputs'.
+        """
+        limit = bound(self, self.moved[name], self.draws, self.gradients[name], epsilon or self.epsilon)
+        if name in self.extra:
+            limit += ORDERS * self.extra[name]
+        return limit
+
+
+def bound(allowance: Allowance, moved: Array, draws: int, value: Array, epsilon: float) -> Array:
+    """Return the allowance of entries that moved so much under noise. Large arrays: a single fresh one, few passes."""
+    per_move = allowance.factor * GAUSSIAN / draws / allowance.amplitude * epsilon / 2
+    with np.errstate(all="ignore"):
+        limit = np.asarray(np.abs(value))
+        limit *= allowance.evaluated  # the noise itself is seen in whole units
+        limit += moved
+        limit = raised(limit, draws)
+        for rows in _blocks(limit):
+            limit[rows] *= per_move
+            limit[rows] += FINAL * epsilon / 2 * np.abs(value[rows])
+            limit[rows] += FINAL * coarsest_within(epsilon).spacing
+    return limit
+
+
+def raised(scatter: Array, draws: int) -> Array:
+    """Raise scatters that are small by chance towards the mean of their row and column, in place.
+
+    Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much they are raised, at
+    most: small entries beside large ones keep a small allowance.
+    """
+    if scatter.size < 2:
+        return scatter
+    axes = range(scatter.ndim)
+    others = [tuple(other for other in axes if other != axis) or None for axis in axes]
+    pools = [np.asarray(scatter.mean(axis=other, keepdims=True)) for other in others]
+    for rows in _blocks(scatter):
+        higher = scatter.size ** (1 / draws) * scatter[rows]
+        for pool in pools:
+            np.minimum(higher, pool[rows] if len(pool) > 1 else pool, out=higher)
+        np.maximum(higher, scatter[rows], out=scatter[rows])
+    return scatter
+
+
+def _blocks(array: Array) -> list[Any]:
+    """Return slices of the first axis that hold about `BLOCK` entries each."""
+    if not array.ndim:
+        return [...]
+    step = max(1, BLOCK * len(array) // max(1, array.size))
+    return [slice(start, start + step) for start in range(0, len(array), step)]
