@@ -95,6 +95,14 @@ def test_the_command_writes_what_it_promises(side, data, tmp_path):
         np.testing.assert_array_equal(saved[f"parameters/{name}"], value)
 
 
+def test_a_cnn_leaves_all_results_too(data, tmp_path):
+    out = tmp_path / "out"
+    options = ("--data", data, "--network", "cnn", "--hidden", 8, "--epochs", 1, "--quiet", "--out", out)
+    assert run_process("numpy", *options) == (0, "", "")
+    assert {path.name for path in out.iterdir()} == RESULTS
+    assert (out / "hidden_units.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_command_does_what_train_does(data, tmp_path):
     options = ("--data", data, *SMALL, "--epochs", 4, "--batch-size", 9, "--seed", 2, "--out", tmp_path / "out")
     assert run("numpy", *options).status == 0
