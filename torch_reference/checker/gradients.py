@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from torch_reference.checker.case import difference
-from torch_reference.checker.derived import derived
 from torch_reference.checker.formats import Array
 from torch_reference.checker.judge import judge
 from torch_reference.checker.manual import Manual, called, check_inputs, elsewhere, given
@@ -51,7 +50,7 @@ def crosscheck(manual: Manual, reference: Callable[..., Any], inputs: Mapping[st
     loss = Reference(reference, inputs, tuple(first), seed)
     probe = partial(elsewhere, manual, inputs, tuple(first), seed)
     try:
-        found = judge(given(first), loss, inputs, probe)
+        found = judge(given(first), loss, inputs, probe, search=not changed | changed_later)
     except IndependentError as error:
         words = f"{str(error)[0].upper()}{str(error)[1:]}"
         return Report(
@@ -65,8 +64,7 @@ def crosscheck(manual: Manual, reference: Callable[..., Any], inputs: Mapping[st
         for name, case in found.cases.items()
         if (message := _side_effect(first[name], second.get(name), case.allowed, changed | changed_later))
     }
-    steps = {} if effects else derived(found.cases, found.verdicts, found.allowance, probe)
-    verdicts = found.verdicts | steps | effects
+    verdicts = found.verdicts | effects
     gradients = {name: gradient_report(first[name], case, *verdicts[name]) for name, case in found.cases.items()}
     return Report(gradients, note(gradients, found.allowance.reference))
 
