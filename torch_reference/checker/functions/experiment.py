@@ -1,14 +1,13 @@
 """One point at which a function is judged: its answer there, the upstream gradients, and the reference."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 
-from torch_reference.checker.derived import derived
 from torch_reference.checker.formats import FLOAT32, Array, format_of
 from torch_reference.checker.functions.loss import Loss
 from torch_reference.checker.functions.low_precision import LowPrecision
@@ -105,11 +104,7 @@ class Experiment:
         def elsewhere(amount: float) -> tuple[dict[str, Array], dict[str, Any]] | None:
             return self._elsewhere(amount, upstream, tensors)
 
-        found = judge(given, reference, self._shown(upstream), elsewhere, low)
-        if search:
-            steps = derived(found.cases, found.verdicts, found.allowance, elsewhere)
-            found = replace(found, verdicts=found.verdicts | steps)
-        return found, low
+        return judge(given, reference, self._shown(upstream), elsewhere, low, search), low
 
     def _moved(self) -> dict[str, Any]:
         return {
