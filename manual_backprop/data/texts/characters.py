@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Tokens = NDArray[np.int64]
 
 TRAIN_SHARE = 0.9
-MOST_WINDOWS = 1000
+MOST_WINDOWS = 2000
 """A longer text is validated on so many windows that lie evenly in it."""
 
 
