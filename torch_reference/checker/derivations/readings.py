@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from torch_reference.checker.derivations.catalogue.names import ACTIVATIONS, ELEMENTWISE, FORMS, HINGES
+from torch_reference.checker.derivations.catalogue.names import ACTIVATIONS, DERIVED, ELEMENTWISE, FORMS, HINGES
 from torch_reference.checker.derivations.catalogue.slopes import SLOPES, Slope
 from torch_reference.checker.derivations.change import (
     Change,
@@ -31,7 +31,9 @@ def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
     for number, entry in enumerate(SLOPES):
         for k in flowing(local):
             words = sentence(entry) + which(local, k)
-            rank = 0.05 * number + (1.0 if len(local.operands) > 1 else 0.0)
+            rank = (
+                0.05 * number + (0.0 if site.step.name in DERIVED else 0.6) + (0.4 if len(local.operands) > 1 else 0.0)
+            )
             yield Change("derivative", site, words, _sloped(site, entry, k), rank)
     if site.step.name not in ELEMENTWISE or len(local.operands) != 1:
         return

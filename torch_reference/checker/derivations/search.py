@@ -20,7 +20,9 @@ from torch_reference.checker.tape.replay import Replay, Rule
 FEW = 3  # explanations that are named
 AWAY = 100.0  # times the allowance at the second point, where it was not measured
 WORSE = 1.0  # ranks after which what is left is less likely than what was found
-LIKELY, PAIRED = 1.0, 40  # the rank up to which changes are tried two at a time, and how many
+ALONE = 0.7  # of the time, for one change at a time
+UNLIKELY = 1.4  # rank above which two likely changes may be the better explanation
+WAYS, SLOPES = 1.0, 0.05  # ranks up to which changes are tried two at a time
 UNUSUAL = {0.0: 0.0, 2.0: 1.0, -1.0: 1.0}  # added to the rank of a way that is counted otherwise; any other number: 3
 
 Second = Callable[[], tuple[Replay, Target] | None]
@@ -59,22 +61,28 @@ def explanations(replay: Replay, target: Target, second: Second, seconds: float)
 
     The time is that of the processor, so that a busy machine finds what an idle one finds.
     """
-    end = time.thread_time() + seconds
+    start = time.thread_time()
+    end = start + seconds
     found: list[Explanation] = []
     likely: list[Change] = []
     for change in tqdm(changes(replay, target.wrong), delay=1, disable=None, leave=False, unit=" changes"):
-        if time.thread_time() > end or (found and change.rank > min(one.rank for one in found) + WORSE):
+        if time.thread_time() > start + ALONE * seconds or (found and change.rank > _best(found) + WORSE):
             break
         if explanation := tried(replay, target, change):
             found.append(explanation)
-        if change.rank <= LIKELY and len(likely) < PAIRED:
+        if change.rank <= (WAYS if change.code == "path" else SLOPES) and not change.site.turns:
             likely.append(change)
-    for one, other in combinations(likely if not found else [], 2):
-        if time.thread_time() > end + seconds or found:
+    for one, other in combinations(likely if not found or _best(found) > UNLIKELY else [], 2):
+        if time.thread_time() > end:
             break
         if one.site.step.number != other.site.step.number and (pair := _both(replay, target, one, other)):
             found.append(pair)
+            break
     return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), time.thread_time() > end
+
+
+def _best(found: list[Explanation]) -> float:
+    return min(explanation.rank for explanation in found)
 
 
 def _both(replay: Replay, target: Target, one: Change, other: Change) -> Explanation | None:

@@ -14,6 +14,8 @@ ELEMENTWISE = HINGES | frozenset(
     "tanh sigmoid softplus exp log log1p expm1 sqrt rsqrt reciprocal abs sin cos erf special_ndtr pow square sgn "
     "hardswish hardsigmoid log_sigmoid_forward".split()
 )
+# Those whose derivative is what people forget; of others it is rather the way through them.
+DERIVED = HINGES | SOFTMAX | {"tanh", "sigmoid", "softplus", "embedding", "index", "max_pool2d_with_indices"}
 LARGEST = frozenset({"amax", "amin", "max", "min"})
 
 
