@@ -203,7 +203,7 @@ MISTAKES = (
     Mistake(Softmax, "logits for probabilities", D, CE, ""),
     Mistake(Softmax, "normalisation left out", D, CE, ""),
     Mistake(Softmax, "only the right class", D, CE, ""),
-    Mistake(Softmax, "label not subtracted", P, CE, ""),
+    Mistake(Softmax, "label not subtracted", D, CE, ""),
     Mistake(Softmax, "bias not in the logits", D, r"matmul in line \d+", r"line \d+, logits = "),
     Mistake(Softmax, "1 / p left out", D, "", r"log in line \d+, return -torch\.log"),
     Mistake(TwoLayers, "mask forgotten", D, RELU, CLAMP),

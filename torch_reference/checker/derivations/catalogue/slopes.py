@@ -74,6 +74,7 @@ SLOPES: tuple[Slope, ...] = (
     softmax.row_sum_left_out,
     softmax.probabilities_left_out,
     softmax.only_the_label,
+    softmax.label_left_out,
     softmax.powers_for_probabilities,
     softmax.logits_for_probabilities,
     upstream_transposed,

@@ -46,6 +46,11 @@ def only_the_label(local: Local, grad: Tensor, k: int) -> Tensor | None:
     return _right(local, grad, k) * (grad != 0) if local.step.name == "_log_softmax" else None
 
 
+def label_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative, p minus the label, the label is left out."""
+    return _right(local, grad, k) - grad if local.step.name == "_log_softmax" else None
+
+
 def powers_for_probabilities(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """exp(x) stands where softmax(x) belongs: the division by the row's sum is left out."""
     if local.step.name != "_log_softmax":
