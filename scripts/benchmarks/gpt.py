@@ -124,8 +124,8 @@ def products() -> Epoch:
             ]
         heads = (BATCH // 2, 4, CONTEXT, WIDTH // 4)
         for _ in range(LAYERS):  # attention: two products forward, four backward
-            left, right, scores = array(*heads), array(*heads), array(*heads[:3], CONTEXT)
-            found += [(left, right.swapaxes(2, 3), scores)] * 2 + [(scores, left, right)] * 4
+            left, right, result, scores = *(array(*heads) for _ in range(3)), array(*heads[:3], CONTEXT)
+            found += [(left, right.swapaxes(2, 3), scores)] * 2 + [(scores, left, result)] * 4
         return found
 
     halves, pool = [half() for _ in range(2)], ThreadPoolExecutor(2)
