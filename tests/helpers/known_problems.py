@@ -1,10 +1,10 @@
 """Networks and examples whose scores and gradients are known well enough to judge a fast way to them."""
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from manual_backprop import MLP, relu, softmax
 from manual_backprop.data.datasets import Split
+from manual_backprop.fast import workers
 
 
 def exact_problem(rng, sizes, count, dtype):
@@ -71,4 +71,5 @@ class FailingImages:
 
 
 def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    """Threads of the libraries that multiply NumPy's matrices; SciPy, which other tests load, brings one of its own."""
+    return [library["num_threads"] for library in workers._blas.info()]

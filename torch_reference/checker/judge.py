@@ -94,7 +94,8 @@ def judge(
     suspects = [name for name in cases if name not in verdicts]
     ties = decisions_at_risk(allowance) if suspects else []
     efforts = list(closer(allowance))
-    if not ties and _obvious(cases, suspects):  # no draw could mend these, only another way to add up
+    hasty = allowance.large and not ties  # a kink would come before any cause; small arrays get all draws
+    if hasty and _obvious(cases, suspects):  # no draw could mend these, only another way to add up
         efforts.sort(key=lambda effort: not effort.alternatives)
     for effort in efforts:
         if not suspects:
@@ -102,7 +103,7 @@ def judge(
         allowance = measure(reference, effort, allowance)
         cases |= _cases({name: given[name] for name in suspects}, inputs, allowance, budget)
         verdicts |= _right({name: cases[name] for name in suspects})
-        if effort.alternatives and not ties:  # a kink would come before any cause
+        if effort.alternatives and hasty:
             verdicts |= _obvious(cases, [name for name in suspects if name not in verdicts])
         suspects = [name for name in suspects if name not in verdicts]
     wrong = {name: case for name, case in cases.items() if name not in verdicts}

@@ -4,15 +4,12 @@ import threading
 import time
 
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
+from known_problems import blas_threads
+from threadpoolctl import threadpool_limits
 
 from manual_backprop.fast.workers import Workers
 
 TOO_LONG = 30  # seconds: a deadlock, not a slow machine
-
-
-def blas_threads():
-    return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
 
 @pytest.fixture
