@@ -177,7 +177,7 @@ class Attention:
         if not self.rescaled:
             changes.append(
                 (
-                    "grad_query = grad_scores @ key[:, :, np.newaxis] / root",
+                    "grad_query = grad_scores @ key[:, :, np.newaxis] / _root(query)",
                     "grad_query = grad_scores @ key[:, :, np.newaxis]",
                 )
             )

@@ -22,7 +22,7 @@ class NaiveSums(Mode):
 
     def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation, a sum term by term."""
-        if name in {"sum", "mean"} and args[0].is_floating_point() and args[0].numel():
+        if name in {"sum", "mean"} and args[0].is_floating_point() and args[0].numel() > 1:
             dims = summed_axes(args)
             kept = [dim for dim in range(args[0].dim()) if dim not in dims]
             terms = args[0].permute(*dims, *kept).reshape(-1, *[args[0].shape[dim] for dim in kept])
