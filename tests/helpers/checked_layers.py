@@ -181,7 +181,7 @@ class Attention:
                     "grad_query = grad_scores @ key[:, :, np.newaxis]",
                 )
             )
-            changes.append((".sum(axis=2) / root", ".sum(axis=2)"))
+            changes.append((".sum(axis=2) / _root(query)", ".sum(axis=2)"))
         backward = planted("scaled_dot_product_attention_backward", *changes)
         heads = (array[:, np.newaxis] for array in (dout, query, key, value))  # one head
         gradients = backward(*heads, causal=True)
