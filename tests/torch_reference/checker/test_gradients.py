@@ -64,10 +64,12 @@ def test_none_of_ten_thousand_right_gradients_is_accused(dtype):
     assert accused == []
 
 
+# of 20 trials two may miss by chance where 95 of 100 find it
+@pytest.mark.parametrize(("trials", "enough"), [(20, 18), pytest.param(100, 95, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("dtype", "relative"), [(np.float64, 1e-12), (np.float32, 1e-4)])
-def test_an_error_in_one_entry_is_found_in_95_of_100_trials(dtype, relative):
+def test_an_error_in_one_entry_is_found_in_95_of_100_trials(dtype, relative, trials, enough):
     found = 0
-    for trial in range(100):
+    for trial in range(trials):
         rng = np.random.default_rng(trial)
         layer = faults.right(layers.Dense, size=(64, 49, 16, 10))
         inputs = layer.inputs(rng, dtype)
@@ -81,7 +83,7 @@ def test_an_error_in_one_entry_is_found_in_95_of_100_trials(dtype, relative):
             return gradients
 
         found += not crosscheck(manual, layer.reference, inputs).gradients[name].ok
-    assert found >= 95
+    assert found >= enough
 
 
 class TestKinks:
