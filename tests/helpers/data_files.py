@@ -72,7 +72,7 @@ def tar_bytes(files: dict[str, bytes], *more: tarfile.TarInfo) -> bytes:
         for name, data in files.items():
             archive.addfile(member(name, len(data)), io.BytesIO(data))
         for info in more:
-            archive.addfile(info)
+            content.write(info.tobuf())  # Python 3.13's addfile wants the content of a size that is claimed
     return content.getvalue()
 
 

@@ -3,13 +3,14 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from manual_backprop import Adam, AdamW, Momentum, clip_grad_norm
 from manual_backprop.optimizers.optimizer import BLOCK
+
+torch = pytest.importorskip("torch")
 
 SETTINGS = pytest.mark.parametrize(
     ("momentum", "learning_rate", "initial_velocity"),
