@@ -1,6 +1,5 @@
 """Modes: what sees, and may change, every operation of a computation."""
 
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
@@ -8,11 +7,11 @@ from typing import Any, ClassVar
 import torch
 
 from torch_reference.checker.formats import format_of
-from torch_reference.checker.reference.private import TorchDispatchMode, name_of
+from torch_reference.checker.reference.private import DispatchMode
 from torch_reference.checker.reference.reading import checksum
 
 
-class Mode(TorchDispatchMode):
+class Mode(DispatchMode):
     """Sees every operation that PyTorch dispatches.
 
     Attributes
@@ -26,16 +25,6 @@ class Mode(TorchDispatchMode):
 
     def begin(self, inputs: Iterable[torch.Tensor]) -> None:
         """Get to know the inputs of the computation."""
-
-    @abstractmethod
-    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one operation and return its result."""
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run one operation; the mode itself does not see what that dispatches to."""
-        return self.run(func, name_of(func), args, kwargs or {})
 
 
 class Watch(Mode):

@@ -4,6 +4,8 @@
 knows by name.
 """
 
+import sys
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 __all__ = [
-    "TorchDispatchMode",
+    "DispatchMode",
     "TreeSpec",
     "arguments_of",
     "decomposition",
@@ -25,6 +27,35 @@ __all__ = [
     "tree_unflatten",
 ]
 outside_modes = _disable_current_modes
+
+
+class DispatchMode(TorchDispatchMode):
+    """A mode that PyTorch's compiler leaves alone.
+
+    PyTorch itself would load the compiler for that, which takes two seconds, even if nothing is ever compiled.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation; the mode itself does not see what that dispatches to."""
+        call = _uncompiled if "torch._dynamo" in sys.modules else _dispatched
+        return call(self, func, args, kwargs or {})
+
+    @abstractmethod
+    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one operation and return its result."""
+
+
+def _dispatched(mode: DispatchMode, operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return mode.run(operator, name_of(operator), args, kwargs)
+
+
+_uncompiled = torch._disable_dynamo(_dispatched)  # type: ignore[attr-defined]
 
 
 def name_of(operator: Any) -> str:
