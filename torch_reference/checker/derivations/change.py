@@ -1,16 +1,21 @@
 """One change of the reference: which steps follow which other rules, and what that says to people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from torch_reference.checker.derivations.site import Site
-from torch_reference.checker.tape.replay import Local, Rule, first, own_backward
+from torch_reference.checker.tape.replay import Local, Replay, Rule, first, own_backward
+from torch_reference.checker.tape.steps import Step
 
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 TURNS = 1.5  # added to the rank of what holds in some turns of a loop only
+
+Rules = Callable[[float], dict[int, Rule]]
+Backward = Callable[[Local, Tensor, float], list[Tensor]]
 
 
 class NotApplicableError(Exception):
@@ -39,34 +44,52 @@ class Change:
         That number.
     named : Site or None
         The operation that the message names, where it is another one.
+    backward : callable or None
+        What the operation passes on to its operands, where the forward pass is as it was: then rules do not have to be
+        run to see what comes out.
     """
 
     code: str
     site: Site
     words: str
-    rules: Callable[[float], dict[int, Rule]]
+    rules: Rules
     rank: float
     fitted: bool = False
     share: float = 0.0
     named: Site | None = None
+    backward: Backward | None = None
 
 
-def every(site: Site, rule: Callable[[Local, float], object]) -> Callable[[float], dict[int, Rule]]:
+def every(site: Site, rule: Callable[[Local, float], object]) -> Rules:
     """Return the rules that do the same at every step of a site."""
 
     def rules(share: float) -> dict[int, Rule]:
-        return {step.number: lambda local: rule(local, share) for step in site.steps}
+        return {step.number: partial(_follow, rule, site, step, share) for step in site.steps}
 
     return rules
 
 
-def passing(site: Site, backward: Callable[[Local, Tensor, float], list[Tensor]]) -> Callable[[float], dict[int, Rule]]:
-    """Return the rules by which a site passes other gradients on to its operands."""
+def _follow(
+    rule: Callable[[Local, float], object],
+    site: Site,
+    step: Step,
+    share: float,
+    values: Mapping[int, Tensor],
+    replay: Replay,
+) -> object:
+    result = rule(Local(step, values, replay), share)
+    return site.picked(first(result)) if site.picked else result
+
+
+def derived(
+    site: Site, words: str, backward: Backward, rank: float, fitted: bool = False, code: str = "derivative"
+) -> Change:
+    """Return the change by which a site passes other gradients on to its operands."""
 
     def rule(local: Local, share: float) -> object:
         return own_backward(local, lambda grad: checked(local, backward(local, grad, share)))
 
-    return every(site, rule)
+    return Change(code, site, words, every(site, rule), rank, fitted, backward=backward)
 
 
 def checked(local: Local, passed: list[Tensor]) -> list[Tensor]:

@@ -9,8 +9,8 @@ from torch_reference.checker.derivations.search import explanations
 from torch_reference.checker.derivations.target import Target
 from torch_reference.checker.derivations.words import code, message
 from torch_reference.checker.reference.evaluation import Reference
+from torch_reference.checker.tape.recording import record
 from torch_reference.checker.tape.replay import Replay
-from torch_reference.checker.tape.steps import record
 
 AGREES = 1e-9  # the recorded steps must give autograd's own gradients, relative to their largest entry
 SMALL, SECONDS, LONGER = 100_000, 2.0, 10.0  # values on a tape up to which two seconds are enough to look

@@ -8,13 +8,14 @@ from itertools import combinations
 from torch import Tensor
 from tqdm import tqdm
 
-from torch_reference.checker.derivations.change import TURNS, Change
-from torch_reference.checker.derivations.readings import other_readings, other_slopes
-from torch_reference.checker.derivations.results import changed_results
+from torch_reference.checker.derivations.change import TURNS, Change, checked
+from torch_reference.checker.derivations.kinds.readings import other_readings
+from torch_reference.checker.derivations.kinds.results import changed_results
+from torch_reference.checker.derivations.kinds.slopes import other_slopes
+from torch_reference.checker.derivations.kinds.upstreams import other_upstreams
+from torch_reference.checker.derivations.kinds.ways import other_ways
 from torch_reference.checker.derivations.site import VIEWS, sites
 from torch_reference.checker.derivations.target import Target
-from torch_reference.checker.derivations.upstreams import other_upstreams
-from torch_reference.checker.derivations.ways import other_ways
 from torch_reference.checker.tape.replay import Replay, Rule
 
 FEW = 3  # explanations that are named
@@ -91,25 +92,42 @@ def _both(replay: Replay, target: Target, one: Change, other: Change) -> Explana
         gradients = replay.gradients(one.rules(0.0) | other.rules(0.0))
     except Exception:  # they do not fit together
         return None
-    return Explanation(tuple(parts), affected=target.affected(gradients)) if target.met(gradients) else None
+    matched = target.matched(gradients) == 1.0 and target.met(gradients)
+    return Explanation(tuple(parts), affected=target.affected(gradients)) if matched else None
 
 
 def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:
     """Return the explanation that one change gives, with the number and the factor that fit."""
     try:
-        gradients = replay.gradients(change.rules(0.0))
-        if target.met(gradients):
-            return Explanation((change,), affected=target.affected(gradients))
-        if change.fitted:
-            share = target.between(gradients, replay.gradients(change.rules(1.0)))
-            if share is not None and target.met(fitted := replay.gradients(change.rules(share))):
-                return Explanation((replace(change, share=share),), affected=target.affected(fitted))
+        gradients = _gradients(replay, change, 0.0)
+        factor, share = target.matched(gradients), 0.0
+        if factor is None and change.fitted:
+            one = replay.base if change.code == "path" else _gradients(replay, change, 1.0)
+            found = target.between(gradients, one)
+            factor, share = (None, 0.0) if found is None else (1.0, found)
+        if factor is None:
+            return None
+        gradients = replay.gradients(change.rules(share))
     except Exception:  # whatever PyTorch raises where a change does not fit an operation
         return None
-    factor = target.factor(gradients)
-    if factor is None or not target.met(gradients, factor):
+    if not target.met(gradients, factor):
         return None
-    return Explanation((change,), factor, target.affected(gradients))
+    return Explanation((replace(change, share=share),), factor, target.affected(gradients))
+
+
+def _gradients(replay: Replay, change: Change, share: float) -> Gradients:
+    """Return the gradients under a change; with the forward pass as it was, only what is added is pulled back."""
+    grad = change.site.upstream(replay) if change.backward else None
+    if change.backward is None or grad is None:
+        return replay.gradients(change.rules(share))
+    local = replay.at(change.site.step)
+    passed = checked(local, change.backward(local, grad, share))
+    differences = {
+        k: other - own
+        for k, (own, other) in enumerate(zip(local.vjp(grad), passed, strict=True))
+        if local.operands[k].requires_grad
+    }
+    return replay.pulled([local.operands[k] for k in differences], list(differences.values()))
 
 
 def confirmed(found: list[Explanation], second: Second) -> list[Explanation]:

@@ -1,7 +1,10 @@
 """The places of the reference where a mistake can be: an operation, with all its turns where it stands in a loop."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from torch_reference.checker.tape.replay import Replay, reads
 from torch_reference.checker.tape.steps import Place, Step
@@ -36,16 +39,30 @@ class Site:
         All turns of the operation.
     turns : str
         Which of them, in words; empty for all.
+    picked : callable or None
+        What the reference takes of the result, where it does not compute all of it: one class in each row.
     """
 
     steps: tuple[Step, ...]
     group: tuple[Step, ...]
     turns: str = ""
+    picked: Callable[[Tensor], Tensor] | None = None
 
     @property
     def step(self) -> Step:
-        """The first of the steps."""
-        return self.steps[0]
+        """The last of the steps: in the first turn of a loop its state is a constant."""
+        return self.steps[-1]
+
+    def upstream(self, replay: Replay) -> Tensor | None:
+        """Return the gradient of its result, if it has but one, and that one a gradient."""
+        known = [replay.upstream[number] for number in self.step.outputs if number in replay.upstream]
+        if len(self.group) > 1 or len(known) != 1 or self.step.outputs[0] not in replay.upstream:
+            return None
+        if self.picked is None:
+            return known[0]
+        whole = torch.zeros_like(replay.values[self.step.inputs[0]], requires_grad=True)
+        with torch.enable_grad():
+            return torch.autograd.grad(self.picked(whole), whole, known[0])[0]
 
     @property
     def place(self) -> Place:
@@ -86,12 +103,12 @@ def described(replay: Replay, number: int) -> str:
     for name, leaf in replay.tape.leaves.items():
         if leaf == number:
             return name
-    for step in replay.tape.steps:
-        if number in step.outputs:
-            if step.name in VIEWS and step.inputs:
-                return described(replay, step.inputs[0])
-            return f"the result of {own(step)} in line {step.place.line}"
-    return "a constant"
+    step = replay.maker(number)
+    if step is None:
+        return "a constant"
+    if step.name in VIEWS and step.inputs:
+        return described(replay, step.inputs[0])
+    return f"the result of {own(step)} in line {step.place.line}"
 
 
 def own(step: Step) -> str:

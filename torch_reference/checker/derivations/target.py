@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,21 +41,24 @@ class Target:
         self.allowed = {name: SLACK * allowed[name].reshape(-1) for name in reference}
         largest = max((float(np.abs(value).max(initial=0.0)) for value in self.goal.values()), default=0.0)
         self.floor = epsilon * largest
-        self.places = {name: self._telling(name) for name in reference}
+        self.places = {name: torch.from_numpy(self._telling(name)) for name in reference}
+        self.tell = self._told({name: torch.from_numpy(self.goal[name]) for name in reference})
+        self.near = self._told({name: torch.from_numpy(self._bound(name)) for name in reference})
+        self.near += 1e-3 * np.abs(self.tell)
 
-    def likely(self, found: Mapping[str, Tensor], share: float = 1.0) -> bool:
-        """Say whether a few telling entries come near, so that the others are worth a look."""
-        for name, places in self.places.items():
-            goal = self.goal[name][places]
-            value = found[name].reshape(-1)[places].numpy() * (share if name in self.wrong else 1.0)
-            if not (np.abs(value - goal) <= 1e-3 * (np.abs(value) + np.abs(goal)) + self._bound(name)[places]).all():
-                return False
-        return True
+    def matched(self, found: Mapping[str, Tensor]) -> float | None:
+        """Return the number that brings a few telling entries near the wrong gradients, 1 if any may; None if none."""
+        told = self._told(found)
+        if self._near(told):
+            return 1.0
+        square = float(told @ told)
+        factor = float(told @ self.tell) / square if square > 0 else 0.0
+        if factor == 0 or not np.isfinite(factor) or abs(factor - 1) < 1e-6 or told.size < 3:
+            return None
+        return factor if self._near(factor * told) else None
 
     def met(self, found: Mapping[str, Tensor], share: float = 1.0, leeway: float = 1.0) -> bool:
         """Say whether gradients, the wrong ones times `share`, are the hand-derived ones to rounding."""
-        if not self.likely(found, share):
-            return False
         for name, goal in self.goal.items():
             value = found[name].reshape(-1).numpy() * (share if name in self.wrong else 1.0)
             rest = np.abs(value - goal)
@@ -73,32 +77,24 @@ class Target:
             if (np.abs(found[name].reshape(-1).numpy() - self.base[name]) > self._bound(name)).any()
         )
 
-    @np.errstate(over="ignore", invalid="ignore")  # what a change gives may be infinite: then there is no number
-    def factor(self, found: Mapping[str, Tensor]) -> float | None:
-        """Return the one number that makes gradients the hand-derived ones, or None."""
-        one = np.concatenate([found[name].reshape(-1)[self.places[name]].numpy() for name in self.wrong])
-        goal = np.concatenate([self.goal[name][self.places[name]] for name in self.wrong])
-        square = float(one @ one)
-        factor = float(one @ goal) / square if square > 0 else 0.0
-        if factor == 0 or not np.isfinite(factor) or abs(factor - 1) < 1e-6 or one.size < 3:
-            return None
-        return factor if self.likely(found, factor) else None
-
-    @np.errstate(over="ignore", invalid="ignore")  # what a change gives may be infinite: then there is no number
     def between(self, zero: Mapping[str, Tensor], one: Mapping[str, Tensor]) -> float | None:
         """Return the c that makes zero + c * (one - zero) the hand-derived gradients, or None."""
-        start, step, goal = [], [], []
-        for name, places in self.places.items():
-            start.append(zero[name].reshape(-1)[places].numpy())
-            step.append(one[name].reshape(-1)[places].numpy() - start[-1])
-            goal.append(self.goal[name][places])
-        way, rest = np.concatenate(step), np.concatenate(goal) - np.concatenate(start)
+        start = self._told(zero)
+        way, rest = self._told(one) - start, self.tell - start
         square = float(way @ way)
         share = float(way @ rest) / square if square > 0 else float("nan")
         usual = min(abs(share), abs(share + 1), abs(share - 2)) < 1e-6
         if not np.isfinite(share) or np.count_nonzero(way) < (2 if usual else 5):
             return None
         return share if np.linalg.norm(rest - share * way) <= 1e-6 * np.linalg.norm(rest) + self.floor else None
+
+    def _told(self, found: Mapping[str, Tensor]) -> Array:
+        """Return the telling entries of the wrong gradients."""
+        told = [found[name].reshape(-1)[self.places[name]] for name in self.wrong]
+        return np.asarray(torch.cat(told).numpy(), dtype=np.float64)
+
+    def _near(self, told: Array) -> bool:
+        return bool((np.abs(told - self.tell) <= self.near).all())
 
     def _bound(self, name: str) -> Array:
         size = np.abs(self.goal[name]).max(initial=0.0)

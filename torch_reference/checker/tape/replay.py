@@ -5,6 +5,7 @@ a backward pass of its own (`own_backward`), or read an operand through `way`, w
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch_reference.checker.reference.private import tree_flatten
 from torch_reference.checker.tape.steps import Ref, Step, Tape
 
-Rule = Callable[["Local"], Any]
+Rule = Callable[[Mapping[int, Tensor], "Replay"], Any]  # from the values so far, and the unchanged computation
 
 
 class Local:
@@ -35,6 +36,7 @@ class Local:
         self.step, self.replay = step, replay
         self.values = {number: values[number] for number in step.inputs}
         self.operands = [values[number] for number in step.inputs if values[number].is_floating_point()]
+        self._right: tuple[Tensor, list[Tensor]] | None = None  # what was asked for last
 
     def compute(self, *operands: Tensor) -> Any:
         """Run the operation on other operands."""
@@ -47,6 +49,13 @@ class Local:
 
         `saved` replaces what the operation's backward pass reads, by its position; `at` replaces operands.
         """
+        if saved is None and at is None:
+            if self._right is None or self._right[0] is not grad:
+                self._right = grad, self._vjp(grad, {}, {})
+            return self._right[1]
+        return self._vjp(grad, saved or {}, at or {})
+
+    def _vjp(self, grad: Tensor, saved: Mapping[int, Tensor], at: Mapping[int, Tensor]) -> list[Tensor]:
         position = -1
 
         def pack(tensor: Tensor) -> tuple[int, Tensor]:
@@ -55,10 +64,10 @@ class Local:
             return position, tensor
 
         def unpack(packed: tuple[int, Tensor]) -> Tensor:
-            return (saved or {}).get(packed[0], packed[1])
+            return saved.get(packed[0], packed[1])
 
         with torch.enable_grad():
-            operands = [(at or {}).get(k, own).detach().requires_grad_() for k, own in enumerate(self.operands)]
+            operands = [at.get(k, own).detach().requires_grad_() for k, own in enumerate(self.operands)]
             with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
                 result = first(self.compute(*operands))
             found = torch.autograd.grad(result, operands, grad, allow_unused=True)
@@ -129,13 +138,15 @@ class Replay:
 
     def __init__(self, tape: Tape, tensors: Mapping[str, Tensor], wanted: Sequence[str]) -> None:
         self.tape, self.wanted = tape, list(wanted)
+        self._locals: dict[Step, Local] = {}
         self.values: dict[int, Tensor] = {
             number: tensors[name].detach().requires_grad_(name in self.wanted) for name, number in tape.leaves.items()
-        }
+        } | tape.constants
         with torch.enable_grad():
             for step in tape.steps:
                 self._store(self.values, step, step.run(self.values))
         self.upstream = self._upstream()
+        self.base = self.gradients({})
 
     def loss(self, rules: Mapping[int, Rule]) -> Tensor:
         """Run all steps that depend on those with a rule."""
@@ -144,7 +155,7 @@ class Replay:
         with torch.enable_grad():
             for step in self.tape.steps[min(rules, default=len(self.tape.steps)) :]:
                 if step.number in rules:
-                    result = rules[step.number](Local(step, values, self))
+                    result = rules[step.number](values, self)
                 elif any(number in changed for number in step.inputs):
                     result = step.run(values)
                 else:
@@ -165,9 +176,36 @@ class Replay:
             for name, leaf, gradient in zip(self.wanted, leaves, found, strict=True)
         }
 
-    def at(self, number: int) -> Local:
+    @cached_property
+    def groups(self) -> list[tuple[Step, ...]]:
+        """All turns of each operation."""
+        found: dict[tuple[object, ...], list[Step]] = {}
+        for step in self.tape.steps:
+            found.setdefault((step.name, step.place), []).append(step)
+        return [tuple(group) for group in found.values()]
+
+    @cached_property
+    def _makers(self) -> dict[int, Step]:
+        return {number: step for step in self.tape.steps for number in step.outputs}
+
+    def maker(self, number: int) -> Step | None:
+        """Return the step that computes a value; None if it is an input or a constant."""
+        return self._makers.get(number)
+
+    def at(self, step: Step) -> Local:
         """Return one step of the unchanged computation."""
-        return Local(self.tape.steps[number], self.values, self)
+        if step not in self._locals:
+            self._locals[step] = Local(step, self.values, self)
+        return self._locals[step]
+
+    def pulled(self, operands: Sequence[Tensor], differences: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return the gradients of the wanted inputs where values of the computation get so much more gradient."""
+        leaves = [self.values[self.tape.leaves[name]] for name in self.wanted]
+        more = torch.autograd.grad(operands, leaves, differences, retain_graph=True, allow_unused=True)
+        return {
+            name: self.base[name] if each is None else self.base[name] + each
+            for name, each in zip(self.wanted, more, strict=True)
+        }
 
     def _upstream(self) -> dict[int, Tensor]:
         """Return the gradient of the loss with respect to every value that has one."""

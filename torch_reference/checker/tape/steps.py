@@ -1,36 +1,13 @@
-"""The reference's forward pass as a list of steps, each with the line of `reference` that caused it.
+"""The steps of a tape: one operation each as PyTorch dispatches it, and the line of `reference` that caused it."""
 
-A step is one operation as PyTorch dispatches it, or one line of the formula of a composite operation (`formulas`).
-Operations in place are recorded by what they compute, which `torch.func.functionalize` sees to.
-"""
-
-import inspect
-import linecache
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import FrameType
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
-from torch_reference.checker.reference.evaluation import Reference
-from torch_reference.checker.reference.modes import Mode
-from torch_reference.checker.reference.private import (
-    TreeSpec,
-    name_of,
-    overload_of,
-    pure,
-    tree_flatten,
-    tree_unflatten,
-)
-from torch_reference.checker.tape.formulas import FORMULAS
-
-TORCH = str(Path(torch.__file__).parent)
-HOUSE = str(Path(__file__).parents[1])
-FORMULA_FILE = sys.modules[FORMULAS["addmm"].__module__].__file__
+from torch_reference.checker.reference.private import TreeSpec, name_of, tree_unflatten
 
 
 @dataclass(frozen=True)
@@ -102,6 +79,12 @@ class Step:
         """Return the positional arguments, with given values."""
         return tuple(self._filled(values)[0])
 
+    @cached_property
+    def _unnested(self) -> bool:
+        """Whether there are positional arguments alone, and no lists among them: those need no tree."""
+        args, kwargs = tree_unflatten(self.flat, self.spec)
+        return not kwargs and not any(isinstance(each, list | tuple) for each in args)
+
     def _filled(self, values: Mapping[int, torch.Tensor], operands: Sequence[torch.Tensor] | None = None) -> Any:
         flat = [values[item.number] if isinstance(item, Ref) else item for item in self.flat]
         if operands is not None:
@@ -110,7 +93,7 @@ class Step:
                 next(others) if isinstance(item, Ref) and filled.is_floating_point() else filled
                 for item, filled in zip(self.flat, flat, strict=True)
             ]
-        return tree_unflatten(flat, self.spec)
+        return (flat, {}) if self._unnested else tree_unflatten(flat, self.spec)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,122 +106,13 @@ class Tape:
         In the order in which they ran.
     leaves : dict of str to int
         The numbers of the floating inputs.
+    constants : dict of int to tensor
+        The floating arrays that are read, but depend on no input: the state before a recurrence starts.
     loss : int
         The number of the loss.
     """
 
     steps: list[Step]
     leaves: dict[str, int]
+    constants: dict[int, torch.Tensor]
     loss: int
-
-
-class _Names(TorchFunctionMode):
-    """Keeps the name of the outermost function that runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name = ""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.name = getattr(func, "__name__", "").strip("_")
-        return func(*args, **(kwargs or {}))
-
-
-class _Recorder(Mode):
-    def __init__(self, names: _Names, code: Any, composite: bool) -> None:
-        super().__init__()
-        self.names, self.code, self.composite = names, code, composite
-        self.steps: list[Step] = []
-        self.numbers: dict[int, int] = {}
-        self.alive: list[torch.Tensor] = []
-
-    def number(self, tensor: torch.Tensor) -> int:
-        """Give a tensor a number, and keep it, so that no other gets its address."""
-        self.alive.append(tensor)
-        self.numbers[id(tensor)] = len(self.alive) - 1
-        return len(self.alive) - 1
-
-    def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one operation, composite ones by their parts, and write it down if it depends on a leaf."""
-        flat, spec = tree_flatten((args, kwargs))
-        flat = [self._ref(item) for item in flat]
-        if not any(isinstance(item, Ref) for item in flat):
-            return operator(*args, **kwargs)
-        formula = None if self.composite else FORMULAS.get(overload_of(operator), FORMULAS.get(name))
-        for parts in (formula, operator.decompose):
-            with self:
-                found = parts(*args, **kwargs) if parts else NotImplemented
-            if found is not NotImplemented:
-                return found
-        own = pure(operator)
-        if own is not operator and not isinstance(flat[0], Ref):
-            flat[0] = flat[0].clone()  # before it is overwritten
-        result = operator(*args, **kwargs)
-        outputs = tuple(self.number(item) for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor))
-        place = self._place(sys._getframe(1), name)
-        self.steps.append(Step(len(self.steps), own, tuple(flat), spec, outputs, place, not torch.is_grad_enabled()))
-        return result
-
-    def _ref(self, item: Any) -> Any:
-        known = isinstance(item, torch.Tensor) and id(item) in self.numbers
-        return Ref(self.numbers[id(item)]) if known else item
-
-    def _place(self, frame: FrameType | None, name: str) -> Place:
-        """Find the innermost line outside PyTorch, the line of the formula below it and that of `reference` above."""
-        line, text, formula, outer, spot, inner = 0, "", "", 0, 0, 0
-        while frame is not None:
-            file = frame.f_code.co_filename
-            if file == FORMULA_FILE:
-                formula, inner = formula or linecache.getline(file, frame.f_lineno).strip(), inner or frame.f_lasti
-            elif not line and not file.startswith((TORCH, HOUSE, "<frozen")):
-                line, text, spot = frame.f_lineno, linecache.getline(file, frame.f_lineno).strip(), frame.f_lasti
-            if frame.f_code is self.code and frame.f_lineno != line:
-                outer = frame.f_lineno
-            if frame.f_code is self.code:
-                break
-            frame = frame.f_back
-        return Place(self.names.name or name, line, text, formula, outer, (spot, inner))
-
-
-def record(reference: Reference, composite: bool = False) -> tuple[Tape, dict[str, torch.Tensor]]:
-    """Run the reference and write down its steps; return them with the inputs that it got.
-
-    Parameters
-    ----------
-    reference : Reference
-        The loss; its floating inputs become leaves.
-    composite : bool
-        Keep composite operations as one step, instead of their formulas.
-
-    Raises
-    ------
-    Exception
-        Whatever the reference raises because it runs under a recorder.
-    """
-    tensors = reference.tensors()
-    function = getattr(reference.function, "__func__", reference.function)
-    names = _Names()
-    recorder = _Recorder(names, getattr(inspect.unwrap(function), "__code__", None), composite)
-    leaves = {name: recorder.number(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
-
-    def call(*values: torch.Tensor) -> Any:
-        return reference.function(**dict(zip(tensors, values, strict=True)))
-
-    with names, reference.evaluating((recorder,)):
-        loss = torch.func.functionalize(call, remove="mutations")(*tensors.values())
-    if id(loss) not in recorder.numbers:
-        raise TypeError("the loss was not computed by recorded steps")
-    number = recorder.numbers[id(loss)]
-    return Tape(_needed(recorder.steps, number), leaves, number), tensors
-
-
-def _needed(steps: list[Step], loss: int) -> list[Step]:
-    """Return the steps that the loss depends on, numbered anew."""
-    needed, kept = {loss}, []
-    for step in reversed(steps):
-        if needed.intersection(step.outputs):
-            needed.update(step.inputs)
-            kept.append(step)
-    return [replace(step, number=number) for number, step in enumerate(reversed(kept))]

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from torch_reference.checker.derivations.catalogue.names import dim
 from torch_reference.checker.derivations.change import value
+from torch_reference.checker.derivations.kinds.catalogue.names import dim
 from torch_reference.checker.tape.replay import Local, first
 
 Result = Callable[[Local], Tensor | None]
@@ -74,7 +74,7 @@ def mean_for_sum(local: Local) -> Tensor | None:
 
 def epsilon_outside(local: Local) -> Tensor | None:
     """Takes the root first and adds epsilon then."""
-    maker = next((step for step in local.replay.tape.steps if step.outputs == tuple(local.step.inputs)), None)
+    maker = local.replay.maker(local.step.inputs[0])
     args = maker.arguments(local.replay.values) if maker and maker.name == "add" else ()
     if len(args) < 2 or not isinstance(args[1], float) or local.step.name not in {"sqrt", "rsqrt", "pow"}:
         return None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_reference.checker.derivations.catalogue.names import LARGEST
+from torch_reference.checker.derivations.kinds.catalogue.names import LARGEST
 from torch_reference.checker.tape.replay import Local
 
 

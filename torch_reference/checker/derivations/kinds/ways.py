@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from functools import partial
 
-from torch_reference.checker.derivations.change import ORDINALS, Change, every
+from torch import Tensor
+
+from torch_reference.checker.derivations.change import ORDINALS, Change, every, flowing
 from torch_reference.checker.derivations.site import VIEWS, Site, described, own
 from torch_reference.checker.tape.replay import Local, Replay, reads, way
 from torch_reference.checker.tape.steps import Step
 
+COUNTED = {0.0: "is left out", 2.0: "is counted twice", -1.0: "has the wrong sign"}
 STATISTICS = frozenset("mean sum amax amin linalg_vector_norm logsumexp prod max min".split())
 
 
@@ -16,37 +19,42 @@ def other_ways(replay: Replay, site: Site) -> Iterator[Change]:
 
     Where an operation reads one value alone and its result goes on to one other, the way through that one is the same.
     """
-    flowing = [number for number in site.step.inputs if replay.values[number].requires_grad]
-    if len(flowing) == 1 and len(reads(replay.tape, site.step.outputs[0])) == 1:
+    local = replay.at(site.step)
+    numbers = [number for number in site.step.inputs if replay.values[number].is_floating_point()]
+    read = [numbers[k] for k in flowing(local)]
+    if len(read) == 1 and len(reads(replay.tape, site.step.outputs[0])) == 1:
         return
-    for k, number in enumerate(flowing):
+    for k, number in zip(flowing(local), read, strict=True):
         chain = _before(replay, number)
         named, what = _named(replay, site, k, number, chain)
-        rules = every(site, partial(_weakened, k))
         rank = 3.0 if site.step.name in VIEWS and not chain else 0.5
+        words = f"the way through {what}"
         if len(site.group) == 1:
-            yield Change("path", site, f"the way through {what} {{counted}}", rules, rank, fitted=True, named=named)
+            yield _way(site, f"{words} {{counted}}", k, rank, named)
             continue
-        yield Change("path", site, f"the way through {what} is left out", rules, rank, named=named)
-        for share, words in ((2.0, "is counted twice"), (-1.0, "has the wrong sign")):
-            counted = every(site, partial(_counted, k, share))
-            yield Change("path", site, f"the way through {what} {words}", counted, rank + 2, named=named)
-    if len(set(flowing)) < len(flowing) and len(site.group) == 1:
-        number = flowing[0]
+        for share, counted in COUNTED.items():
+            turns = every(site, partial(_counted, k, share))
+            yield Change("path", site, f"{words} {counted}", turns, rank + (2.0 if share else 0.0), named=named)
+    if len(set(read)) < len(read) and len(site.group) == 1:
+        number = read[0]
         named, what = _named(replay, site, 0, number, _before(replay, number))
-        rules = every(site, partial(_weakened, None))
-        yield Change("path", site, f"the way through {what} {{counted}}", rules, 0.6, fitted=True, named=named)
+        yield _way(site, f"the way through {what} {{counted}}", None, 0.6, named)
+
+
+def _way(site: Site, words: str, k: int | None, rank: float, named: Site | None) -> Change:
+    rules, backward = every(site, partial(_weakened, k)), partial(_passed, k)
+    return Change("path", site, words, rules, rank, fitted=True, named=named, backward=backward)
 
 
 def _weakened(k: int | None, local: Local, share: float) -> object:
-    operands = list(local.operands)
-    places = [place for place, operand in enumerate(operands) if operand.requires_grad]
-    for place in places if k is None else [places[k]]:
-        operands[place] = way(operands[place], share)
-    return local.compute(*operands)
+    return local.compute(*[way(own, share) if k in (None, place) else own for place, own in enumerate(local.operands)])
 
 
-def _counted(k: int | None, share: float, local: Local, _: float) -> object:
+def _passed(k: int | None, local: Local, grad: Tensor, share: float) -> list[Tensor]:
+    return [share * own if k in (None, place) else own for place, own in enumerate(local.vjp(grad))]
+
+
+def _counted(k: int, share: float, local: Local, _: float) -> object:
     return _weakened(k, local, share)
 
 
@@ -54,7 +62,7 @@ def _before(replay: Replay, number: int) -> list[Step]:
     """Return the operations that a value comes through, if it goes nowhere else, the last one first."""
     chain: list[Step] = []
     while len(reads(replay.tape, number)) == 1:
-        maker = next((step for step in replay.tape.steps if number in step.outputs), None)
+        maker = replay.maker(number)
         if maker is None:
             break
         chain.append(maker)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from torch_reference.checker.derivations.catalogue import selections, softmax
-from torch_reference.checker.derivations.catalogue.names import ELEMENTWISE
 from torch_reference.checker.derivations.change import value
+from torch_reference.checker.derivations.kinds.catalogue import selections, softmax
+from torch_reference.checker.derivations.kinds.catalogue.names import ELEMENTWISE
 from torch_reference.checker.tape.replay import Local
 
 Slope = Callable[[Local, Tensor, int], Tensor | None]

@@ -5,9 +5,9 @@ from functools import partial
 
 from torch import Tensor
 
-from torch_reference.checker.derivations.catalogue.names import ACTIVATIONS, ELEMENTWISE, dim
-from torch_reference.checker.derivations.catalogue.results import RESULTS, Result
 from torch_reference.checker.derivations.change import Change, NotApplicableError, every, sentence, value
+from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, ELEMENTWISE, dim
+from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS, Result
 from torch_reference.checker.derivations.site import Site
 from torch_reference.checker.reference.private import arguments_of
 from torch_reference.checker.tape.replay import Local, Replay, first, own_backward
@@ -15,7 +15,7 @@ from torch_reference.checker.tape.replay import Local, Replay, first, own_backwa
 
 def changed_results(replay: Replay, site: Site) -> Iterator[Change]:
     """Yield all changes of the forward pass at one place."""
-    local = replay.at(site.step.number)
+    local = replay.at(site.step)
     for number, entry in enumerate(RESULTS):
         yield from _three_ways(site, sentence(entry), entry, 2.0 + 0.01 * number)
     for k in range(len(local.operands) if len(local.operands) > 1 else 0):

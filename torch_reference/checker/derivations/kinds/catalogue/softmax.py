@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-from torch_reference.checker.derivations.catalogue.names import SOFTMAX, dim
 from torch_reference.checker.derivations.change import value
+from torch_reference.checker.derivations.kinds.catalogue.names import SOFTMAX, dim
 from torch_reference.checker.tape.replay import Local
 
 

@@ -1,0 +1,121 @@
+"""The mistakes of taking another array: what a derivative reads."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations
+
+from torch import Tensor
+
+from torch_reference.checker.derivations.change import Change, NotApplicableError, derived, flowing
+from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS
+from torch_reference.checker.derivations.kinds.sources import Source, sources
+from torch_reference.checker.derivations.site import Site, described
+from torch_reference.checker.tape.replay import Local, Replay
+
+Reading = Callable[[Local, Tensor, Tensor, float], Tensor]
+
+
+def other_readings(replay: Replay, site: Site) -> Iterator[Change]:
+    """Yield derivatives that are taken at another array than the one they belong to."""
+    local = replay.at(site.step)
+    if not flowing(local):
+        return
+    kept = local.saved()
+    found = sources(replay, site)
+    for position, saved in enumerate(kept):
+        if not saved.is_floating_point() or not saved.dim():
+            continue
+        right = _which(replay, local, saved)
+        for words, other, rank, fitted in _others(replay, site, saved, found):
+            said = f"its derivative ({{right}}) reads {words}{right}"
+            yield derived(site, said, partial(_reading_saved, position, other), rank, fitted)
+    for k in flowing(local):
+        if any(_same(local.operands[k], saved) for saved in kept) or not local.operands[k].dim():
+            continue
+        for words, other, rank, fitted in _others(replay, site, local.operands[k], found):
+            said = f"its derivative ({{right}}) is taken at {words}, not at its input"
+            yield derived(site, said, partial(_reading_operand, k, other), rank + 0.1, fitted)
+
+
+def _reading_saved(position: int, other: Reading, local: Local, grad: Tensor, share: float) -> list[Tensor]:
+    saved = local.saved()[position]
+    return local.vjp(grad, {position: _fitting(other(local, saved, grad, share), saved)})
+
+
+def _reading_operand(k: int, other: Reading, local: Local, grad: Tensor, share: float) -> list[Tensor]:
+    operand = local.operands[k].detach()
+    return local.vjp(grad, at={k: _fitting(other(local, operand, grad, share), operand)})
+
+
+def _fitting(other: Tensor, own: Tensor) -> Tensor:
+    if other.shape != own.shape:
+        raise NotApplicableError
+    return other.detach()
+
+
+def _others(
+    replay: Replay, site: Site, saved: Tensor, found: list[Source]
+) -> Iterator[tuple[str, Reading, float, bool]]:
+    """Yield words, what is read, rank and whether it holds a number to be fitted."""
+    yield "the gradient that comes from the loss", _upstream, 0.9, False
+    for one, two in combinations(range(saved.dim()), 2):
+        if saved.shape[one] == saved.shape[two]:
+            words = "the transpose" if saved.dim() == 2 else f"axes {one} and {two} swapped"
+            rank = 0.8 if (one, two) == (saved.dim() - 2, saved.dim() - 1) else 1.2
+            yield words, partial(_swapped, one, two), rank, False
+    if saved.dim() >= 2:
+        yield "both last axes flipped", _flipped, 1.4, False
+    for name, function in ACTIVATIONS.items():
+        yield f"{name} of it", partial(_applied, function), 2.4, False
+    for name, number in replay.tape.leaves.items():
+        if number in replay.upstream and _same(replay.values[number], saved):
+            words = f"{name} - {{share}} * its gradient (an updated {name})"
+            yield words, partial(_updated, number), 1.0, True
+    for source in found:
+        other = replay.values[source.last]
+        if not _same(other, saved):
+            rank = 0.7 + 0.02 * source.far
+            if other.shape == saved.shape:
+                yield source.words, partial(_value, source, site), rank, False
+            if other.dim() >= 2 and other.mT.shape == saved.shape:
+                yield f"{source.words}, transposed", partial(_transposed, source, site), rank + 0.3, False
+
+
+def _upstream(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return grad
+
+
+def _flipped(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return saved.flip(-1, -2)
+
+
+def _swapped(one: int, two: int, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return saved.swapaxes(one, two)
+
+
+def _applied(function: Callable[[Tensor], Tensor], local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return function(saved)
+
+
+def _updated(number: int, local: Local, saved: Tensor, grad: Tensor, rate: float) -> Tensor:
+    return saved - rate * local.replay.upstream[number]
+
+
+def _value(source: Source, site: Site, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return source.value(site, local)
+
+
+def _transposed(source: Source, site: Site, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return source.value(site, local).mT
+
+
+def _which(replay: Replay, local: Local, saved: Tensor) -> str:
+    """Say what the derivative should have read."""
+    for number in local.step.inputs:
+        if _same(replay.values[number], saved):
+            return f", not {described(replay, number)}"
+    return ", not its result"
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and one.data_ptr() == other.data_ptr() and one.stride() == other.stride()

@@ -1,0 +1,66 @@
+"""The mistakes in the derivative of one operation: the table of them, other forms, those of other functions."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from torch_reference.checker.derivations.change import (
+    Change,
+    NotApplicableError,
+    derived,
+    flowing,
+    sentence,
+    value,
+    which,
+)
+from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, DERIVED, ELEMENTWISE, FORMS, HINGES
+from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES, Slope
+from torch_reference.checker.derivations.site import Site
+from torch_reference.checker.tape.replay import Local, Replay
+
+
+def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
+    """Yield the mistakes of the catalogue, and the derivatives of other functions."""
+    local = replay.at(site.step)
+    for number, entry in enumerate(SLOPES):
+        for k in flowing(local):
+            words = sentence(entry) + which(local, k)
+            rank = (
+                0.05 * number + (0.0 if site.step.name in DERIVED else 0.6) + (0.4 if len(local.operands) > 1 else 0.0)
+            )
+            yield derived(site, words, partial(_sloped, entry, k), rank)
+    if site.step.name not in ELEMENTWISE or len(local.operands) != 1:
+        return
+    if site.step.name in HINGES:
+        words = "its derivative ({right}) is {share} where its input is negative"
+        yield derived(site, words, _leaking, 0.9, fitted=True)
+    for name, form in FORMS.items():
+        for letter, words in (("y", "with its result y"), ("x", "with its input x")):
+            said = f"{name.format(letter, letter)}, {words}, stands where its derivative ({{right}}) belongs"
+            yield derived(site, said, partial(_formed, form, letter), 1.3)
+    for name, function in ACTIVATIONS.items():
+        said = f"the derivative of {name} stands where its own ({{right}}) belongs"
+        yield derived(site, said, partial(_of_another, function), 1.4)
+
+
+def _sloped(entry: Slope, k: int, local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    own = entry(local, grad, k)
+    if own is None:
+        raise NotApplicableError
+    return [own if place == k else right for place, right in enumerate(local.vjp(grad))]
+
+
+def _leaking(local: Local, grad: Tensor, share: float) -> list[Tensor]:
+    return [torch.where(local.operands[0] > 0, grad, share * grad)]
+
+
+def _formed(form: Callable[[Tensor], Tensor], letter: str, local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    return [grad * form(value(local) if letter == "y" else local.operands[0].detach())]
+
+
+def _of_another(function: Callable[[Tensor], Tensor], local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    x = local.operands[0].detach().requires_grad_()
+    with torch.enable_grad():
+        return [torch.autograd.grad(function(x), x, grad)[0]]
