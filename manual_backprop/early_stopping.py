@@ -10,8 +10,8 @@ class EarlyStopping:
 
     Parameters
     ----------
-    parameters : mapping of arrays
-        What is trained.
+    state : mapping of arrays
+        What training changes: parameters and buffers.
     patience : int
         How many epochs in a row may go by without a better loss.
     tolerance : float
@@ -20,10 +20,10 @@ class EarlyStopping:
     Source: L. Prechelt, Early Stopping - But When?, 1998.
     """
 
-    def __init__(self, parameters: Mapping[str, Array], patience: int, tolerance: float = 0.0) -> None:
+    def __init__(self, state: Mapping[str, Array], patience: int, tolerance: float = 0.0) -> None:
         if patience < 1:
             raise ValueError(f"early stopping: expected a patience of 1 epoch or more, got {patience}")
-        self.parameters, self.patience, self.tolerance = parameters, patience, tolerance
+        self.state, self.patience, self.tolerance = state, patience, tolerance
         self.least = float("inf")
         self.waited = 0
         self._best: dict[str, Array] = {}
@@ -36,10 +36,10 @@ class EarlyStopping:
             self.waited += 1
         if loss < self.least:
             self.least = loss
-            self._best = {name: value.copy() for name, value in self.parameters.items()}
+            self._best = {name: value.copy() for name, value in self.state.items()}
         return self.waited >= self.patience
 
     def restore(self) -> None:
         """Put the best weights back, in place."""
         for name, value in self._best.items():
-            self.parameters[name][...] = value
+            self.state[name][...] = value

@@ -55,7 +55,9 @@ def train(
     ValueError
         If ``early_stopping`` is below 1, or there is nothing to validate with.
     """
-    stopping = None if early_stopping is None else EarlyStopping(network.parameters, early_stopping)
+    stopping = (
+        None if early_stopping is None else EarlyStopping({**network.parameters, **network.buffers}, early_stopping)
+    )
     if stopping and not len(dataset.valid):
         raise ValueError(
             f"early_stopping {early_stopping}: needs examples to validate with, but dataset.valid is empty"

@@ -7,7 +7,8 @@ worker 0 adds them up, does the little that follows, and gives back the gradient
 updates its own weights as soon as they have passed the gradient on, some rows at a time, while they are near.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class ChannelParallel:
         self._workers = Workers(parts)
         side = image_side(cnn)
         self._features = side * side
+        states = (value for state in optimizer.state.values() for value in state.values())
+        self._trained = [*cnn.parameters.values(), *cnn.buffers.values(), *states]
         rows = max(batch_size, EVALUATION_ROWS)
         self._head = _Head(cnn, optimizer, rows, parts)
         stops = [channels * number // parts for number in range(parts + 1)]
@@ -88,7 +91,8 @@ class ChannelParallel:
                     if score is not None:
                         scores.append(score)
 
-        self._workers.run(task, len(self._parts))
+        with unless_broken_off([] if rng is None else self._trained):
+            self._workers.run(task, len(self._parts))
         if rng is not None:
             self._optimizer.steps += len(batches)
         return scores
@@ -204,6 +208,18 @@ def update(optimizer: Optimizer, name: str, part: slice, gradient: Array, step: 
     """Update a part of a parameter."""
     state = {kind: optimizer.state[kind][name][part] for kind in optimizer.kinds}
     optimizer.update(name, optimizer.parameters[name][part], gradient, state, step, scratch)
+
+
+@contextmanager
+def unless_broken_off(arrays: Sequence[Array]) -> Iterator[None]:
+    """Let arrays be changed; where an error breaks that off, put back what they held."""
+    before = [array.copy() for array in arrays]
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        for array, held in zip(arrays, before, strict=True):
+            array[...] = held
+        raise
 
 
 def image_side(cnn: CNN) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_runs import write_tiny
 
-from manual_backprop import MLP, Adam, Dataset, Momentum, Split, load_dataset, train
+from manual_backprop import MLP, Adam, Dataset, Momentum, Split, load_dataset, train, training
 from manual_backprop.history import DivergenceError
 from manual_backprop.layers import cross_entropy
 from manual_backprop.networks import CNN
@@ -209,6 +209,18 @@ def test_early_stopping_ends_after_its_patience_with_the_best_weights(noise):
         losses.append(evaluate(again, noise.valid).loss)
     assert int(np.argmin(losses)) == len(history) - 1 - 3
     assert evaluate(mlp, noise.valid).loss == pytest.approx(min(losses), rel=1e-12)
+
+
+def test_early_stopping_keeps_the_running_statistics_of_the_best_weights(rng):
+    images = Dataset.from_arrays(rng.integers(0, 256, (60, 16), np.uint8), rng.integers(0, 3, 60), valid=0.5)
+    cnn = CNN.xavier(1, np.float64, features=16, classes=3, filters=2, hidden=6)
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "evaluate", lambda *given: seen.append(evaluate(*given)) or seen[-1])
+        train(cnn, images, epochs=30, batch_size=6, learning_rate=0.05, early_stopping=2)
+    losses = [score.loss for score in seen]
+    assert losses[-1] > min(losses)
+    assert evaluate(cnn, images.valid).loss == min(losses)
 
 
 def test_early_stopping_needs_examples_to_validate_with(noise):

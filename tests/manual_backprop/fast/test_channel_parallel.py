@@ -108,6 +108,36 @@ def test_one_number_of_workers_gives_one_outcome(rng):
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_error_in_the_middle_leaves_the_weights_of_the_epoch_before(rng, monkeypatch, error):
+    dataset = some_dataset(rng, 24, 6, 6)
+    cnn = some_cnn(3, 6, 4)
+    optimizer = Adam(cnn.parameters)
+    engine = ChannelParallel(cnn, optimizer, 8, 2)
+    batches = [slice(0, 8), slice(8, 16), slice(16, 24)]
+    engine.epoch(dataset, batches, rng)
+
+    def held():
+        arrays = [cnn.parameters, cnn.buffers, *optimizer.state.values()]
+        return optimizer.steps, [value.tobytes() for each in arrays for value in each.values()]
+
+    before, update, calls = held(), optimizer.update, []
+
+    def failing(name, *rest):
+        calls.append(name)
+        if len(calls) == 12:  # in the second of two batches of six parameters and more
+            raise error
+        update(name, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optimizer, "update", failing)
+        with pytest.raises(error):
+            engine.epoch(dataset, batches, rng)
+    assert held() == before
+    engine.epoch(dataset, batches, rng)
+    assert held() != before
+
+
 def test_memory_does_not_grow_with_the_images(rng):
     cnn = some_cnn(1, 8, 6)
     engine = ChannelParallel(cnn, Adam(cnn.parameters), 8, 2)
