@@ -51,8 +51,6 @@ ROOMS = {
 """What each room, a folder or a file, may import of its package; all of them may import `arrays`."""
 
 MOST_LINES, MOST_FILES = 250, 12
-LONGER = {"cuda_training.py"}
-"""Files that are still to be shortened."""
 
 
 def python_files(package):
@@ -140,7 +138,7 @@ def test_files_are_short_and_rooms_are_small():
         for path in python_files(folder):
             rooms.setdefault(path.parent, []).append(path)
             lines = len(path.read_text(encoding="utf-8").splitlines())
-            assert lines <= MOST_LINES or path.name in LONGER, path
+            assert lines <= MOST_LINES, path
         for room, files in rooms.items():
             assert len(files) <= MOST_FILES, room
 
