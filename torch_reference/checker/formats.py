@@ -1,6 +1,7 @@
 """The number formats that the check knows, PyTorch's and NumPy's. Nothing else knows how precise a type is."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ BFLOAT16 = Format("bfloat16", 2.0**-7, 2.0**-133, 16, torch.bfloat16, torch.int1
 FORMATS = {each.name: each for each in (FLOAT64, FLOAT32, FLOAT16, BFLOAT16)}  # the most precise first
 
 
+@cache  # asked for every tensor
 def format_of(dtype: torch.dtype | np.dtype[Any]) -> Format:
     """Return the format of a floating type.
 

@@ -10,6 +10,7 @@ import checked_layers as layers  # noqa: E402
 import faults  # noqa: E402 (needs torch)
 
 from torch_reference import assert_gradients_match, crosscheck  # noqa: E402
+from torch_reference.checker import judge  # noqa: E402
 
 SEEDS = st.integers(0, 2**32 - 1)
 CODES = {
@@ -67,7 +68,8 @@ def test_none_of_ten_thousand_right_gradients_is_accused(dtype):
 # of 20 trials two may miss by chance where 95 of 100 find it
 @pytest.mark.parametrize(("trials", "enough"), [(20, 18), pytest.param(100, 95, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("dtype", "relative"), [(np.float64, 1e-12), (np.float32, 1e-4)])
-def test_an_error_in_one_entry_is_found_in_95_of_100_trials(dtype, relative, trials, enough):
+def test_an_error_in_one_entry_is_found_in_95_of_100_trials(monkeypatch, dtype, relative, trials, enough):
+    monkeypatch.setattr(judge, "derived", lambda *_: {})  # finding it comes before looking for the step to blame
     found = 0
     for trial in range(trials):
         rng = np.random.default_rng(trial)

@@ -6,6 +6,7 @@ knows by name.
 
 import sys
 from abc import abstractmethod
+from functools import cache
 from typing import Any
 
 import torch
@@ -58,11 +59,13 @@ def _dispatched(mode: DispatchMode, operator: Any, args: tuple[Any, ...], kwargs
 _uncompiled = torch._disable_dynamo(_dispatched)  # type: ignore[attr-defined]
 
 
+@cache  # asked for every operation of every evaluation
 def name_of(operator: Any) -> str:
     """Return the name of an operator without its overload, one of PyTorch without its namespace too."""
     return str(operator._schema.name).removeprefix("aten::")
 
 
+@cache
 def returns_of(operator: Any) -> list[Any]:
     """Return for each result of an operator None if it is fresh, else an object with `is_write`."""
     return [returned.alias_info for returned in operator._schema.returns]

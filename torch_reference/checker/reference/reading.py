@@ -19,13 +19,15 @@ LARGEST = {"amax": 1, "max": 1, "argmax": 1, "amin": -1, "min": -1, "argmin": -1
 POOLS = {"max_pool2d_with_indices"}
 ORDERS = {"sort", "topk", "kthvalue", "median", "cummax", "cummin", "max_pool3d_with_indices", "adaptive_max_pool2d"}
 LOSSES = {"multi_margin_loss", "multilabel_margin_loss_forward"}
+CHOICES = ORDERS | LOSSES | POOLS | LARGEST.keys()
+DECIDING = AT_ZERO | AT_BOTH_SIGNS.keys() | AT_THRESHOLD | AT_LIMITS | COMPARISONS | CHOICES
 
 
 def decided(name: str, args: tuple[Any, ...]) -> list[Decision]:
     """Return what an operation decides on."""
-    if not args or not isinstance(args[0], torch.Tensor) or not args[0].numel():
+    if name not in DECIDING or not args or not isinstance(args[0], torch.Tensor) or not args[0].numel():
         return []
-    if name in ORDERS | LOSSES | POOLS | LARGEST.keys() and args[0].is_floating_point():
+    if name in CHOICES and args[0].is_floating_point():
         if name in LARGEST and not (len(args) > 1 and isinstance(args[1], torch.Tensor)):
             dims = args[1] if len(args) > 1 and args[1] is not None else []
             return [Contest(args[0], _slices(args[0], dims), LARGEST[name])]
@@ -37,17 +39,22 @@ def decided(name: str, args: tuple[Any, ...]) -> list[Decision]:
 
 def checksum(before: int, name: str, args: tuple[Any, ...], results: tuple[Any, ...]) -> int:
     """Add to a checksum how an operation decided."""
+    if name not in DECIDING:
+        return before
     with outside_modes():
-        for decision in decided(name, args):
+        decisions = decided(name, args)
+        for decision in decisions:
             before = zlib.crc32(type(decision).__name__.encode(), before)
-        for outcome in _outcomes(name, args, results):
+        for outcome in _outcomes(decisions, name, args, results):
             before = zlib.crc32(outcome.cpu().numpy().tobytes(), before)
     return before
 
 
-def _outcomes(name: str, args: tuple[Any, ...], results: tuple[Any, ...]) -> Iterator[torch.Tensor]:
+def _outcomes(
+    decisions: list[Decision], name: str, args: tuple[Any, ...], results: tuple[Any, ...]
+) -> Iterator[torch.Tensor]:
     """Yield how an operation decided, as tensors of integers or truth values."""
-    for decision in decided(name, args):
+    for decision in decisions:
         yield from decision.outcomes()
     if name in ORDERS | POOLS | LARGEST.keys():
         yield from (result for result in results if isinstance(result, torch.Tensor) and result.dtype == torch.int64)
