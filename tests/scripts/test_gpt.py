@@ -79,6 +79,7 @@ def test_both_sides_learn_the_same(text, tmp_path):
         np.testing.assert_allclose(value, weights[1][name], rtol=0, atol=1e-9 * np.abs(value).max())
 
 
+@pytest.mark.parametrize("finished", ["gpt_numpy", pytest.param("gpt_torch", marks=pytest.mark.slow)], indirect=True)
 def test_resumes_to_the_same_bits_after_an_interruption(finished, text, tmp_path):
     side, unbroken = finished
     out = tmp_path / "out"

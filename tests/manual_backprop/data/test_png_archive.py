@@ -143,7 +143,9 @@ def test_empty_files_are_warned_of(tmp_path, files):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b""), gzip.compress(b"no tar" * 200), tar_bytes({})]
+    "content",
+    [b"", b"no gzip", gzip.compress(b""), gzip.compress(b"no tar" * 200), tar_bytes({})],
+    ids=["empty", "no gzip", "nothing in gzip", "no tar", "no gzip around a tar"],
 )
 def test_what_is_no_archive_is_refused(tmp_path, content):
     (tmp_path / "some.tar.gz").write_bytes(content)

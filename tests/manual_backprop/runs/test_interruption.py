@@ -56,7 +56,9 @@ def assert_resumes_as_if_unbroken(side, data, out, epochs, *options):
     assert outcome(out) == outcome(unbroken)
 
 
-@pytest.mark.parametrize(("side", "options"), [("numpy", ("--batch-size", 9)), ("torch", ())])
+@pytest.mark.parametrize(
+    ("side", "options"), [("numpy", ("--batch-size", 9)), pytest.param("torch", (), marks=pytest.mark.slow)]
+)
 def test_a_running_command_stops_after_its_epoch_and_can_go_on(data, tmp_path, side, options):
     if side == "torch":
         pytest.importorskip("torch")

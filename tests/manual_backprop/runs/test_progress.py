@@ -33,7 +33,9 @@ def test_output_to_a_full_disk_does_not_end_training(arguments, tmp_path):
     assert len(history_rows(tmp_path / "out")) == 30
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed", [*(pytest.param(one, marks=pytest.mark.slow) for one in (">&-", "2>&-")), ">&- 2>&-"]
+)
 def test_closed_outputs_do_not_end_training(arguments, tmp_path, closed):
     done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *arguments], env=ENVIRONMENT, check=False)
     assert done.returncode == 0
