@@ -5,15 +5,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from manual_backprop.arrays import Array
+from manual_backprop.fast.aligned import aligned_empty
+from manual_backprop.fast.gpt_attention import Attention, AttentionScratch, attention_backward, attention_forward
 from manual_backprop.fast.gpt_layers import (
     STRIP,
-    Attention,
     Gelu,
     Norm,
     Tokens,
     add_by_token,
-    attention_backward,
-    attention_forward,
     gelu_forward,
     norm_backward,
     norm_forward,
@@ -33,21 +32,22 @@ class GPTBlock:
     def __init__(self, gpt: GPT, count: int) -> None:
         shape, dtype = gpt.shape, gpt.dtype
         rows, width, hidden = count * shape.context, shape.width, shape.hidden
-        self._gpt, self._count = gpt, count
+        self._gpt = gpt
         layers = range(shape.layers)
-        self._streams = np.empty((2 * shape.layers + 1, rows, width), dtype)  # before each branch, and at the end
+        attention = count, shape.context, shape.heads, width, dtype
         self._attention_norms = [Norm.make(rows, width, dtype) for _ in layers]
-        self._attentions = [Attention.make(count, shape.context, shape.heads, width, dtype) for _ in layers]
+        self._attentions = [Attention.make(*attention) for _ in layers]
         self._mlp_norms = [Norm.make(rows, width, dtype) for _ in layers]
         self._gelus = [Gelu.make(rows, hidden, dtype) for _ in layers]
         self._norm = Norm.make(rows, width, dtype)
-        self._probabilities = np.empty((rows, shape.vocabulary), dtype)
-        self._up = np.empty((rows, hidden), dtype)  # and its gradient
-        self._scratch = np.empty(max(STRIP, hidden), dtype)
-        self._grad_stream, self._grad_branch = np.empty((2, rows, width), dtype)
-        self._grad_windows = self._grad_stream.reshape(count, shape.context, width)
-        self._grad_together = np.empty((rows, 3 * width), dtype)
-        self._grad_weights, self._weights = np.empty((2, count, shape.heads, shape.context, shape.context), dtype)
+        self._probabilities = aligned_empty((rows, shape.vocabulary), dtype)
+        # the stream, what a branch adds to it and the hidden units, and on the way back their gradients
+        self._stream, self._branch = aligned_empty((rows, width), dtype), aligned_empty((rows, width), dtype)
+        self._up = aligned_empty((rows, hidden), dtype)
+        self._windows = self._stream.reshape(count, shape.context, width)
+        self._scratch = aligned_empty(max(STRIP, hidden), dtype)
+        self._attention_scratch = AttentionScratch.make(*attention)
+        self._grad_together = aligned_empty((rows, 3 * width), dtype)
         self._mask = np.triu(np.full((shape.context, shape.context), -np.inf, dtype), 1)
 
     def forward(self, tokens: Tokens, targets: Tokens) -> float:
@@ -58,29 +58,26 @@ class GPTBlock:
         tokens, targets : (count, T), in 0..V-1
         """
         parameters = self._gpt.parameters
-        table, streams = parameters["token_embedding.weight"], self._streams
-        x = streams[0].reshape(*tokens.shape, -1)
-        np.take(table, tokens, axis=0, out=x, mode="clip")  # with "raise", take works on a copy
-        x += parameters["position_embedding.weight"]
+        table, stream, branch = parameters["token_embedding.weight"], self._stream, self._branch
+        np.take(table, tokens, axis=0, out=self._windows, mode="clip")  # with "raise", take works on a copy
+        self._windows += parameters["position_embedding.weight"]
         for i in range(self._gpt.shape.layers):
             name, attention = f"blocks.{i}", self._attentions[i]
-            normed = norm_forward(streams[2 * i], parameters[f"{name}.attention_norm.weight"], self._attention_norms[i])
+            normed = norm_forward(stream, parameters[f"{name}.attention_norm.weight"], self._attention_norms[i])
             np.matmul(normed, parameters[f"{name}.attention.query_key_value.weight"], out=attention.together)
-            mixed = attention_forward(attention, self._mask)
-            np.matmul(mixed, parameters[f"{name}.attention.output.weight"], out=streams[2 * i + 1])
-            streams[2 * i + 1] += streams[2 * i]
-            normed = norm_forward(streams[2 * i + 1], parameters[f"{name}.mlp_norm.weight"], self._mlp_norms[i])
+            mixed = attention_forward(attention, self._mask, self._attention_scratch)
+            stream += np.matmul(mixed, parameters[f"{name}.attention.output.weight"], out=branch)
+            normed = norm_forward(stream, parameters[f"{name}.mlp_norm.weight"], self._mlp_norms[i])
             np.matmul(normed, parameters[f"{name}.mlp.up.weight"], out=self._up)
             active = gelu_forward(self._up, self._gelus[i], self._scratch)
-            np.matmul(active, parameters[f"{name}.mlp.down.weight"], out=streams[2 * i + 2])
-            streams[2 * i + 2] += streams[2 * i + 1]
-        normed = norm_forward(streams[-1], parameters["norm.weight"], self._norm)
+            stream += np.matmul(active, parameters[f"{name}.mlp.down.weight"], out=branch)
+        normed = norm_forward(stream, parameters["norm.weight"], self._norm)
         return self._losses(np.matmul(normed, table.T, out=self._probabilities), targets.ravel())
 
     def backward(self, tokens: Tokens, targets: Tokens, count: int, gradients: Mapping[str, Array]) -> None:
         """Write what the sequences of the last `forward` contribute to the gradient of a mean over `count` tokens."""
         parameters = self._gpt.parameters
-        table, grad_x, grad_branch = parameters["token_embedding.weight"], self._grad_stream, self._grad_branch
+        table, grad_x, grad_branch = parameters["token_embedding.weight"], self._stream, self._branch
         grad_logits = self._probabilities
         grad_logits[np.arange(len(grad_logits)), targets.ravel()] -= 1
         grad_logits *= 1 / count
@@ -92,11 +89,11 @@ class GPTBlock:
         for i in reversed(range(self._gpt.shape.layers)):
             self._mlp_backward(i, f"blocks.{i}", gradients)
             self._attention_backward(i, f"blocks.{i}", gradients)
-        np.add.reduce(self._grad_windows, axis=0, out=gradients["position_embedding.weight"])
+        np.add.reduce(self._windows, axis=0, out=gradients["position_embedding.weight"])
         add_by_token(grad_table, tokens.ravel(), grad_x)
 
     def _mlp_backward(self, i: int, name: str, gradients: Mapping[str, Array]) -> None:
-        parameters, grad_x, grad_branch, grad_up = self._gpt.parameters, self._grad_stream, self._grad_branch, self._up
+        parameters, grad_x, grad_branch, grad_up = self._gpt.parameters, self._stream, self._branch, self._up
         gelu, norm = self._gelus[i], self._mlp_norms[i]
         np.matmul(gelu.output.T, grad_x, out=gradients[f"{name}.mlp.down.weight"])
         np.matmul(grad_x, parameters[f"{name}.mlp.down.weight"].T, out=grad_up)
@@ -107,12 +104,12 @@ class GPTBlock:
         norm_backward(grad_branch, parameters[weight], norm, gradients[weight], grad_x)
 
     def _attention_backward(self, i: int, name: str, gradients: Mapping[str, Array]) -> None:
-        parameters, grad_x, grad_branch = self._gpt.parameters, self._grad_stream, self._grad_branch
+        parameters, grad_x, grad_branch = self._gpt.parameters, self._stream, self._branch
         attention, norm, grad_together = self._attentions[i], self._attention_norms[i], self._grad_together
         output, together = f"{name}.attention.output.weight", f"{name}.attention.query_key_value.weight"
         np.matmul(attention.output.T, grad_x, out=gradients[output])
         np.matmul(grad_x, parameters[output].T, out=grad_branch)
-        attention_backward(grad_branch, attention, grad_together, self._grad_weights, self._weights)
+        attention_backward(grad_branch, attention, grad_together, self._attention_scratch)
         np.matmul(norm.output.T, grad_together, out=gradients[together])
         np.matmul(grad_together, parameters[together].T, out=grad_branch)
         weight = f"{name}.attention_norm.weight"

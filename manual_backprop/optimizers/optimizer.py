@@ -85,20 +85,20 @@ class Optimizer(ABC):
         parameter, gradient : of one shape
         state : for each of `kinds` the same entries of `state[kind][name]`
         step : which step this is, the first is 1
-        scratch : what `scratch()` returned, of each thread its own
+        scratch : what `scratch` returned, of each thread its own; as many entries as it has are updated at a time
         """
         parameter, gradient = np.atleast_1d(parameter), np.atleast_1d(gradient)
         state = {kind: np.atleast_1d(value) for kind, value in state.items()}
-        for rows in _blocks(parameter.shape):
+        for rows in _blocks(parameter.shape, len(scratch)):
             block = parameter[rows]
             part = scratch[: block.size].reshape(block.shape)
             self._move(name, block, gradient[rows], {kind: value[rows] for kind, value in state.items()}, step, part)
 
-    def scratch(self) -> Array:
-        """Return an array for one thread's calls of `update` to write over."""
+    def scratch(self, entries: int = BLOCK) -> Array:
+        """Return an array for one thread's calls of `update` to write over, of a row at least."""
         longest_row = max((math.prod(value.shape[1:]) for value in self.parameters.values()), default=0)
         dtype = np.result_type(*self.parameters.values()) if self.parameters else np.float64
-        return np.empty(max(BLOCK, longest_row), dtype)
+        return np.empty(max(entries, longest_row), dtype)
 
     @abstractmethod
     def _move(
@@ -107,7 +107,7 @@ class Optimizer(ABC):
         """Update a block of entries; `scratch` has its shape, `gradient` stays as it is."""
 
 
-def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Cut an array into blocks of whole rows, of about `BLOCK` entries each."""
-    rows = max(1, BLOCK // max(1, math.prod(shape[1:])))
+def _blocks(shape: tuple[int, ...], entries: int) -> Iterator[slice]:
+    """Cut an array into blocks of whole rows, of so many entries at most where a row has no more."""
+    rows = max(1, entries // max(1, math.prod(shape[1:])))
     return (slice(start, start + rows) for start in range(0, shape[0], rows))
