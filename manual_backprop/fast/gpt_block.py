@@ -12,7 +12,6 @@ from manual_backprop.fast.gpt_layers import (
     Gelu,
     Norm,
     Tokens,
-    add_by_token,
     gelu_forward,
     norm_backward,
     norm_forward,
@@ -47,7 +46,8 @@ class GPTBlock:
         self._windows = self._stream.reshape(count, shape.context, width)
         self._scratch = aligned_empty(max(STRIP, hidden), dtype)
         self._attention_scratch = AttentionScratch.make(*attention)
-        self._grad_together = aligned_empty((rows, 3 * width), dtype)
+        self._grad_attention = Attention.make(*attention)
+        self._grad_table = aligned_empty((shape.vocabulary, width), dtype)
         self._mask = np.triu(np.full((shape.context, shape.context), -np.inf, dtype), 1)
 
     def forward(self, tokens: Tokens, targets: Tokens) -> float:
@@ -90,7 +90,11 @@ class GPTBlock:
             self._mlp_backward(i, f"blocks.{i}", gradients)
             self._attention_backward(i, f"blocks.{i}", gradients)
         np.add.reduce(self._windows, axis=0, out=gradients["position_embedding.weight"])
-        add_by_token(grad_table, tokens.ravel(), grad_x)
+        # a token's row of the table gets the gradients of all its places: a product with rows that are one-hot
+        one_hot = grad_logits
+        one_hot[...] = 0
+        one_hot[np.arange(len(one_hot)), tokens.ravel()] = 1
+        grad_table += np.matmul(one_hot.T, grad_x, out=self._grad_table)
 
     def _mlp_backward(self, i: int, name: str, gradients: Mapping[str, Array]) -> None:
         parameters, grad_x, grad_branch, grad_up = self._gpt.parameters, self._stream, self._branch, self._up
@@ -105,11 +109,11 @@ class GPTBlock:
 
     def _attention_backward(self, i: int, name: str, gradients: Mapping[str, Array]) -> None:
         parameters, grad_x, grad_branch = self._gpt.parameters, self._stream, self._branch
-        attention, norm, grad_together = self._attentions[i], self._attention_norms[i], self._grad_together
+        attention, norm = self._attentions[i], self._attention_norms[i]
         output, together = f"{name}.attention.output.weight", f"{name}.attention.query_key_value.weight"
         np.matmul(attention.output.T, grad_x, out=gradients[output])
-        np.matmul(grad_x, parameters[output].T, out=grad_branch)
-        attention_backward(grad_branch, attention, grad_together, self._attention_scratch)
+        np.matmul(grad_x, parameters[output].T, out=self._grad_attention.output)
+        grad_together = attention_backward(attention, self._grad_attention, self._attention_scratch)
         np.matmul(norm.output.T, grad_together, out=gradients[together])
         np.matmul(grad_together, parameters[together].T, out=grad_branch)
         weight = f"{name}.attention_norm.weight"

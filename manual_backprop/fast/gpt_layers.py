@@ -21,7 +21,7 @@ Tokens = NDArray[np.integer[Any]]
 GELU_SLOPE = math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715
 # Entries that pass through several elementwise operations together: few enough to stay in a core's second cache.
-STRIP = 65_536
+STRIP = 98_304
 
 
 class Norm(NamedTuple):
@@ -44,10 +44,9 @@ def norm_forward(x: Array, weight: Array, kept: Norm, eps: float = 1e-5) -> Arra
     np.matmul(x, np.full((width, 1), 1 / width, x.dtype), out=inverse)
     np.subtract(x, inverse, out=normalized)
     np.vecdot(normalized, normalized, out=inverse[:, 0])
-    inverse /= width
-    inverse += eps
+    inverse += width * eps
     np.sqrt(inverse, out=inverse)
-    np.reciprocal(inverse, out=inverse)
+    np.divide(math.sqrt(width), inverse, out=inverse)
     normalized *= inverse
     return np.multiply(normalized, weight, out=output)
 
@@ -115,17 +114,3 @@ def _strips(x: Array) -> list[slice]:
     """Cut the rows of `x` into strips of about `STRIP` entries."""
     rows = max(1, STRIP // x.shape[1])
     return [slice(start, start + rows) for start in range(0, len(x), rows)]
-
-
-def add_by_token(table: Array, tokens: Tokens, rows: Array) -> None:
-    """Add each row to its token's row of `table`, as `embedding_backward`: rows of one token lie together once sorted.
-
-    Parameters
-    ----------
-    table : (V, D)
-    tokens : (R,)
-    rows : (R, D)
-    """
-    order = np.argsort(tokens, kind="stable")
-    present, starts = np.unique(tokens[order], return_index=True)
-    table[present] += np.add.reduceat(rows[order], starts, axis=0)

@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manual_backprop import AdamW, clip_grad_norm
-from manual_backprop.fast.gpt_layers import add_by_token
 from manual_backprop.fast.gpt_sharing import Batch, SharedGPT
-from manual_backprop.layers import embedding_backward
 from manual_backprop.networks import GPT, GPTShape
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -117,12 +115,3 @@ def test_options_are_refused(option):
     gpt = GPT.initial(GPTShape(5, layers=1, width=16, **option))
     with pytest.raises(ValueError, match=r"^the fast form knows no rms_norm, rotary, swiglu or grouped heads; "):
         SharedGPT(gpt, AdamW(gpt.parameters))
-
-
-@given(st.integers(0, 2**32), st.integers(1, 9), st.integers(1, 30))
-def test_rows_are_added_by_token(seed, vocabulary, count):
-    rng = np.random.default_rng(seed)
-    tokens, rows, table = rng.integers(0, vocabulary, count), rng.normal(size=(count, 3)), rng.normal(size=(9, 3))
-    expected = table + embedding_backward(rows, tokens, table)
-    add_by_token(table, tokens, rows)
-    np.testing.assert_allclose(table, expected, rtol=0, atol=1e-13)
