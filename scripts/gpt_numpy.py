@@ -11,7 +11,7 @@ if __name__ == "__main__":  # Ctrl-C while the rest is imported: there is nothin
 
 from manual_backprop.arrays import Array
 from manual_backprop.data.texts.characters import Tokens
-from manual_backprop.fast.gpt_sharing import Batch, SharedGPT
+from manual_backprop.fast.gpt.sharing import Batch, SharedGPT
 from manual_backprop.networks import GPT
 from manual_backprop.optimizers import AdamW
 from manual_backprop.runs.folder import State

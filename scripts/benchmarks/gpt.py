@@ -75,7 +75,7 @@ def batches() -> list[tuple[np.ndarray, np.ndarray]]:
 def ours() -> Epoch:
     """Train the hand-derived GPT in its fast form."""
     from manual_backprop import AdamW
-    from manual_backprop.fast.gpt_sharing import Batch, SharedGPT
+    from manual_backprop.fast.gpt.sharing import Batch, SharedGPT
     from manual_backprop.networks import GPT, GPTShape
 
     gpt = GPT.initial(GPTShape(VOCABULARY, LAYERS, 4, WIDTH, CONTEXT))

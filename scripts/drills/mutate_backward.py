@@ -16,7 +16,7 @@ from mutants import ROOT, Mutant, Slot, mutate, replaced, report
 SIDE = "manual_backprop"
 TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "project/test_gradients.py")
 FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
-GPT = (f"{SIDE}/fast/test_gpt_sharing.py",)
+GPT = (f"{SIDE}/fast/gpt/test_sharing.py",)
 
 
 def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
@@ -43,9 +43,10 @@ BACKWARD = _layers() | {
     "fast/cross_entropy_in_place.py": (FAST, ("forward", "backward")),
     "fast/feature_maps.py": (FAST, ("backward", "_to_the_largest")),
     "fast/channel_parallel.py": (FAST, ("_hidden_backward", "score")),
-    "fast/gpt_layers.py": (GPT, ("norm_backward", "gelu_forward", "attention_backward", "add_by_token")),
-    "fast/gpt_block.py": (GPT, ("backward", "_mlp_backward", "_attention_backward")),
-    "fast/gpt_sharing.py": (GPT, ("_add_up", "_update")),
+    "fast/gpt/layers.py": (GPT, ("norm_backward", "gelu_forward")),
+    "fast/gpt/attention.py": (GPT, ("attention_backward",)),
+    "fast/gpt/block.py": (GPT, ("backward", "_mlp_backward", "_attention_backward")),
+    "fast/gpt/sharing.py": (GPT, ("_add_up", "_update")),
     "fast/in_place.py": (FAST, ("backward",)),
     "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
 }

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manual_backprop import AdamW, clip_grad_norm
-from manual_backprop.fast.gpt_sharing import Batch, SharedGPT
+from manual_backprop.fast.gpt.sharing import Batch, SharedGPT
 from manual_backprop.networks import GPT, GPTShape
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -115,3 +115,11 @@ def test_options_are_refused(option):
     gpt = GPT.initial(GPTShape(5, layers=1, width=16, **option))
     with pytest.raises(ValueError, match=r"^the fast form knows no rms_norm, rotary, swiglu or grouped heads; "):
         SharedGPT(gpt, AdamW(gpt.parameters))
+
+
+def test_an_optimizer_of_other_arrays_is_refused():
+    gpt, _ = draw(0, np.float32, 1, 1, 2, 3, 4)
+    with pytest.raises(
+        ValueError, match=r"^optimizer: expected one of gpt\.parameters, which this one does not update$"
+    ):
+        SharedGPT(gpt, AdamW(dict(gpt.parameters)))

@@ -6,8 +6,8 @@ import numpy as np
 
 from manual_backprop.arrays import Array
 from manual_backprop.fast.aligned import aligned_empty
-from manual_backprop.fast.gpt_attention import Attention, AttentionScratch, attention_backward, attention_forward
-from manual_backprop.fast.gpt_layers import (
+from manual_backprop.fast.gpt.attention import Attention, AttentionScratch, attention_backward, attention_forward
+from manual_backprop.fast.gpt.layers import (
     STRIP,
     Gelu,
     Norm,

@@ -9,8 +9,8 @@ import numpy as np
 
 from manual_backprop.arrays import Array
 from manual_backprop.fast.aligned import aligned_empty
-from manual_backprop.fast.gpt_block import GPTBlock
-from manual_backprop.fast.gpt_layers import Tokens
+from manual_backprop.fast.gpt.block import GPTBlock
+from manual_backprop.fast.gpt.layers import Tokens
 from manual_backprop.fast.workers import Workers
 from manual_backprop.networks import GPT
 from manual_backprop.optimizers import Adam
