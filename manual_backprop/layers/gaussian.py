@@ -84,5 +84,5 @@ def _mills_ratio(y: Array) -> Array:
     return (first + t * after - after_next) / (1 + y)
 
 
-def _pi(x: Array) -> Array:
-    return np.arccos(-np.ones(1, x.dtype))
+def _pi(x: Array) -> np.floating:
+    return np.arccos(x.dtype.type(-1))

@@ -90,7 +90,8 @@ def mse_loss_backward(x: Array, targets: Array) -> Array:
 
     M counts all entries, not the rows. dL/dtargets is the negative of it.
     """
-    return 2 * (x - _same_shape(targets, x)) / x.dtype.type(x.size)
+    difference = x - _same_shape(targets, x)
+    return 2 * difference / difference.size
 
 
 def binary_cross_entropy_with_logits(logits: Array, targets: Targets) -> np.floating:
@@ -121,7 +122,8 @@ def binary_cross_entropy_with_logits_backward(logits: Array, targets: Targets) -
     dL_m/dz_m = (1 - y_m) - exp(-z_m) / (1 + exp(-z_m)) = (1 - y_m) - (1 - p_m)
     dL/dz_m = (p_m - y_m) / M
     """
-    return (sigmoid(logits) - _same_shape(targets, logits)) / logits.dtype.type(logits.size)
+    difference = sigmoid(logits) - _same_shape(targets, logits)
+    return difference / difference.size
 
 
 def _same_shape(targets: Targets, x: Array) -> Array:

@@ -46,7 +46,8 @@ def max_pool2d_backward(
     x : (N, C, H, W)
     """
     kernel, stride = _sizes(kernel_size, stride, padding)
-    seen = windows(x, kernel, stride, padding, fill=-np.inf)
+    above_frame = np.maximum(x, np.finfo(x.dtype).min)  # so that a pixel of -∞ comes before the frame around the image
+    seen = windows(above_frame, kernel, stride, padding, fill=-np.inf)
     largest = seen.reshape(*seen.shape[:4], kernel[0] * kernel[1]).argmax(axis=-1)  # the first of equals
     grad_padded = np.zeros_like(pad(x, padding))
     for i, j, read in positions(grad_output.shape[2:], kernel, stride):

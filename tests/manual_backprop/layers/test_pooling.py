@@ -59,6 +59,15 @@ def test_tied_maxima_give_all_to_the_first_as_pytorch(seed, drawn):
     np.testing.assert_array_equal(layers.max_pool2d_backward(upstream, x, kernel, stride, padding), tensor.grad)
 
 
+def test_the_frame_gets_no_gradient_where_all_pixels_are_infinitely_small():
+    x = np.full((1, 1, 3, 3), -np.inf)
+    # windows begin in the frame: the first pixel inside the image is taken, as by PyTorch
+    expected = [[1, 2, 0], [3, 4, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(
+        layers.max_pool2d_backward(np.array([[[[1.0, 2], [3, 4]]]]), x, 2, 2, 1)[0, 0], expected
+    )
+
+
 @pytest.mark.parametrize("pool", [layers.max_pool2d, layers.avg_pool2d])
 @pytest.mark.parametrize(
     ("options", "message"),
