@@ -1,4 +1,7 @@
-"""Training steps of a GPT in PyTorch: its own layers, loss, gradients, clipping and fused AdamW."""
+"""Training steps of a GPT in PyTorch: its own layers, loss, gradients, clipping and fused AdamW.
+
+Under `torchrun` every process makes every step, with some windows of the batch, and the gradients are added up.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+
+from torch_reference.sharding import Shards
 
 KINDS = ("exp_avg", "exp_avg_sq")
 WINDOWS_TOGETHER = 48
@@ -26,7 +31,7 @@ class GPTSteps:
     def __init__(
         self, module: nn.Module, learning_rate: float, betas: tuple[float, float], weight_decay: float, max_norm: float
     ) -> None:
-        self.module, self.max_norm = module, max_norm
+        self.module, self.max_norm, self.shards = module, max_norm, Shards()
         matrices = [value for value in module.parameters() if value.ndim > 1]
         vectors = [value for value in module.parameters() if value.ndim <= 1]
         groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -40,14 +45,24 @@ class GPTSteps:
         batches: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
         learning_rates: Sequence[float],
     ) -> list[float]:
-        """Make one step for each batch of tokens and targets, and return the mean loss of each before its step."""
+        """Make one step for each batch of tokens and targets, and return the mean loss of each before its step.
+
+        Raises
+        ------
+        LostProcessError
+            If another process of the run has ended.
+        """
         losses = []
         for (tokens, targets), learning_rate in zip(batches, learning_rates, strict=True):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate
             self.optimizer.zero_grad()
-            loss = self._loss(tokens, targets)
+            rows = self.shards.rows(len(tokens))
+            share = tokens[rows].size / tokens.size
+            loss = self._loss(tokens[rows], targets[rows]) * share
             loss.backward()
+            gradients = [value.grad for value in self.module.parameters() if value.grad is not None]
+            self.shards.all_reduce([loss.detach(), *gradients])
             nn.utils.clip_grad_norm_(self.module.parameters(), self.max_norm)
             self.optimizer.step()
             losses.append(loss.detach())

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -77,6 +78,24 @@ def test_both_sides_learn_the_same(text, tmp_path):
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
         np.testing.assert_allclose(value, weights[1][name], rtol=0, atol=1e-9 * np.abs(value).max())
+
+
+def test_two_processes_learn_what_one_does(text, tmp_path):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    options = ("--text", text, *SMALL, "--steps", 20, "--dtype", "float64", "--quiet")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert run("gpt_torch", *options, "--out", alone).status == 0
+    script = command("gpt_torch", *options, "--out", together)[1:]
+    done = subprocess.run(
+        [*torchrun, *script], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    weights = [load_arrays(out / "weights.safetensors")[0] for out in (alone, together)]
+    losses = [[float(row["train_loss"]) for row in history(out)] for out in (alone, together)]
+    # each gradient is added up in another order: some roundings of 1e-16 a step
+    np.testing.assert_allclose(*losses, rtol=0, atol=1e-12)
+    for name, value in weights[0].items():
+        np.testing.assert_allclose(value, weights[1][name], rtol=0, atol=1e-11 * np.abs(value).max())
 
 
 @pytest.mark.parametrize("finished", ["gpt_numpy", pytest.param("gpt_torch", marks=pytest.mark.slow)], indirect=True)
