@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import IO
 
 import numpy as np
-from PIL import Image
 
 from manual_backprop.data.examples import Examples
 from manual_backprop.data.reading import DataError, printable, unpacked_limit
@@ -48,6 +47,8 @@ class PngClasses:
         DataError
             Where the image is not greyscale of 8 bits, has another size than the first, or is too large.
         """
+        from PIL import Image  # not above: most data are no PNG files
+
         title = f"{folder}/{name}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Pillow warns of is either refused here or harmless

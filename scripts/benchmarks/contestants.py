@@ -1,4 +1,4 @@
-"""What the benchmark compares, as far as it needs NumPy alone: the bound, this project, the report's algorithm.
+"""What the benchmark compares, as far as it needs no other library: the bound, this project, the report's algorithm.
 
 Each function prepares one side and returns another that does an epoch of training: an update for each batch, loss and
 accuracy on the training examples as they pass, and loss and accuracy on the validation set, with the weights before the

@@ -160,9 +160,11 @@ def test_no_file_imports_what_its_package_must_not_know(package):
         assert not imported & FORBIDDEN[package], path
 
 
-def test_the_numpy_side_leaves_torch_unloaded():
+def test_the_numpy_side_loads_little_and_no_torch():
     code = (
         "import importlib.util, pkgutil, sys, manual_backprop\n"
+        "if early := sys.modules.keys() & {'PIL', 'matplotlib', 'fontTools', 'sklearn', 'platformdirs', 'filelock'}:\n"
+        "    sys.exit(f'manual_backprop loads {early}')\n"
         "for module in pkgutil.walk_packages(manual_backprop.__path__, 'manual_backprop.'):\n"
         "    if module.name != 'manual_backprop.sklearn' or importlib.util.find_spec('sklearn'):\n"
         "        importlib.import_module(module.name)\n"
