@@ -89,10 +89,8 @@ def is_type(node: ast.BinOp) -> bool:
 def tests(mutant: Mutant) -> list[str]:
     """Return the check's tests, those of the mutant's own file and room first."""
     file = Path(mutant.file).relative_to(CHECKER)
-    mirror = Path(TESTS, file.parent, f"test_{file.name}")
-    first = [mirror.as_posix()] if (ROOT / mirror).exists() else []
-    room = [Path(TESTS, file.parent).as_posix()] if file.parent.name else []
-    return [*first, *room, TESTS]
+    mirrors = Path(TESTS, file.parent, f"test_{file.name}"), *(Path(TESTS, folder) for folder in file.parents)
+    return [mirror.as_posix() for mirror in mirrors if (ROOT / mirror).exists()]
 
 
 if __name__ == "__main__":
