@@ -39,12 +39,12 @@ ORDER = (
 """The pages, those first that others build on."""
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Check everything and write the page; return 1 if a layer or a mistake was judged wrongly."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--draws", type=int, default=100, help="of each layer and precision (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "derivations" / "README.md", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
 
     found = [
         (layer_of(mistake), not verdicts(mistake).ok) for mistake in tqdm(mistakes(), unit="mistake", disable=None)

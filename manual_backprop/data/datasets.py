@@ -62,7 +62,7 @@ class Dataset:
     class_names
         The name of each class, by label.
     image_shape
-        Height and width of an image; None where the features are no pixels.
+        Height and width of an image; None where the features are not pixels.
     """
 
     train: Split

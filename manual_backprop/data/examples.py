@@ -31,7 +31,7 @@ class Examples:
     class_names
         K names.
     image_shape
-        Height and width; their product is F. None where the features are no pixels.
+        Height and width; their product is F. None where the features are not pixels.
     """
 
     images: NDArray[Any]
@@ -91,7 +91,7 @@ def class_labels(path: object, labels: NDArray[Any], count: int) -> tuple[NDArra
     Raises
     ------
     DataError
-        Where there are not `count` labels in one dimension, or one of them is no whole number from 0 to K - 1.
+        Where there are not `count` labels in one dimension, or one of them is not a whole number from 0 to K - 1.
     """
     whole_numbers = "whole numbers, one for each image (of one-hot rows, take argmax(axis=1))"
     if labels.dtype.kind not in "iuf" or labels.ndim != 1:

@@ -60,7 +60,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     Raises
     ------
     DataError
-        Where the file is no such file, or holds more or fewer values than its header says.
+        Where the file is not such a file, or holds more or fewer values than its header says.
     """
     expected = f"an IDX file of unsigned bytes in {dimensions} dimension{'s' * (dimensions > 1)}"
     magic = bytes([0, 0, 8, dimensions])

@@ -24,7 +24,7 @@ def read_source(source: str | os.PathLike[str]) -> Examples:
     FileNotFoundError
         Where there is nothing at that path.
     DataError
-        Where it is no such source, or a broken one.
+        Where it is not such a source, or a broken one.
     """
     if source == "glyphs":
         return read_glyphs(None)

@@ -16,9 +16,9 @@ from manual_backprop.scores import Score, Sums, mean_score
 # Multiplications that a block is worth at least. With fewer, as in a minibatch of 128 rows, BLAS's own threads are
 # faster than ours, since they do not take turns with Python's lock.
 SMALLEST_WORK = 100_000_000
-# A larger set is cut into so many blocks at least, that as many workers find something to do ...
+# A larger set is cut into this many blocks or more, so that as many workers have something to do ...
 FEWEST_BLOCKS = 8
-# ... and into blocks of so many rows at most. Longer ones are hardly faster; short ones of validation, which are the
+# ... and into blocks of this many rows or fewer. Longer ones are hardly faster; short ones of validation, which are the
 # last, leave little waiting at the end.
 LONGEST_BATCH_BLOCK = 1250
 LONGEST_VALIDATION_BLOCK = 500

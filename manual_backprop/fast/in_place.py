@@ -85,7 +85,7 @@ class InPlaceBackprop:
         Raises
         ------
         ValueError
-            If a label is no class of the network.
+            If a label is not a class of the network.
         """
         labels = chosen_labels(split, rows, self._mlp.sizes[-1])
         x = chosen_images(split.images, rows, self._pixels[: len(labels)], self._x[: len(labels)])
@@ -150,7 +150,7 @@ def chosen_labels(split: Split, rows: Rows, classes: int) -> NDArray[np.integer]
     Raises
     ------
     ValueError
-        If a label is no class of the network.
+        If a label is not a class of the network.
     """
     labels = split.labels[rows]
     wrong = (labels < 0) | (labels >= classes)

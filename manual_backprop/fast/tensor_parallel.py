@@ -23,8 +23,8 @@ from manual_backprop.networks.mlp import MLP, names
 from manual_backprop.optimizers import Optimizer
 from manual_backprop.scores import Score, Sums, count, mean_score
 
-# Weights that a worker is worth at least, by measurements on two cores. With fewer, the workers wait longer for each
-# other, and for Python's lock, than they save.
+# A worker pays off from this many weights on, by measurements on two cores. With fewer, the workers wait longer for
+# each other, and for Python's lock, than they save.
 FEWEST_WEIGHTS = 125_000
 # The most examples of a batch: from here on, blocks of rows are as fast, in less memory.
 LARGEST_BATCH = 1000
@@ -41,7 +41,7 @@ def worthwhile_parts(mlp: MLP, batch_size: int) -> int:
 class TensorParallel:
     """Updates of one network, batch after batch.
 
-    The last bits depend on the number of parts, in which the logits are added up.
+    The last bits depend on the number of parts, because the logits are the sum of those of each part.
 
     Parameters
     ----------

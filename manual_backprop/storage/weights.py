@@ -74,7 +74,7 @@ def load_arrays(path: Path) -> tuple[dict[str, Array], str]:
     OSError
         If there is no such file.
     ValueError
-        If it is no safetensors file, or not as it was written.
+        If it is not a safetensors file, or not as it was written.
     """
     path.stat()  # a missing file is an OSError that names it
     if not path.is_file():  # opening a pipe would wait for ever

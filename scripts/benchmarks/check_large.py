@@ -120,11 +120,11 @@ def measure(title: str, factor: float, report: Any) -> None:
     report.send((seconds, seconds / unit, evaluations, ", ".join(codes), peak))
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Print a line for each layer and each gradient."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", default="", help="rows whose title holds this text")
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     context = multiprocessing.get_context("spawn")
     print(f"{'layer':30} {'gradient':8} {'seconds':>8} {'units':>6} {'evaluated':>9} {'peak GiB':>8}  verdict")
     for title in (title for title in ROWS if options.only in title):

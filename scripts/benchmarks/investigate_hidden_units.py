@@ -29,7 +29,7 @@ class Row(NamedTuple):
         return f"{self.hidden:6} {self.epoch:6}" + "".join(f"{value:11.4f}" for value in self.accuracies + self.losses)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Train every size and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--hidden", nargs="+", type=int, default=[100, 500, 2000], help="(default: 100 500 2000)")
     parser.add_argument("--epochs", type=int, default=200, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     try:
         dataset = load_dataset(options.data, tuple(options.split) if options.split else None)
     except (OSError, ValueError) as error:

@@ -15,14 +15,14 @@ from manual_backprop.training import evaluate
 Run = tuple[str, str, tuple[int, int, int] | None]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Train every row several times, print the medians and record all of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--real", metavar="SOURCE", help="real notMNIST images, 10,000 at least (default: left out)")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each row (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=200, help="(default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("docs/results.json"), help="(default: %(default)s)")
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
 
     runs: list[Run] = [("rendered letters, 10,000 / 6,000 / 2,724", "glyphs", None)]
     if options.real:

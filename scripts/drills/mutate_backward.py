@@ -54,13 +54,13 @@ BACKWARD = _layers() | {
 TESTS = {f"{SIDE}/{file}": [f"tests/{name}" for name in tests] for file, (tests, _) in BACKWARD.items()}
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Try every mutant and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="test runs at a time (default: %(default)s)"
     )
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
 
     mutants = [mutant for file, (_, functions) in BACKWARD.items() for mutant in wrong(file, functions)]
     return 1 if report(mutants, lambda mutant: TESTS[mutant.file], options.workers) else 0

@@ -27,7 +27,7 @@ OPERATORS = {
 }  # fmt: skip
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Try some mutants and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--number", type=int, default=40, help="how many changes to try (default: %(default)s)")
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="test runs at a time (default: %(default)s)"
     )
-    options = parser.parse_args(argv)
+    options = parser.parse_args(arguments)
     files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / CHECKER).rglob("*.py"))
     mutants = [mutant for file in files for mutant in wrong(file)]
     rng = np.random.default_rng(options.seed)

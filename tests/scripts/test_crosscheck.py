@@ -108,7 +108,7 @@ def test_a_plot_that_cannot_be_written_is_one_line(command, write, tmp_path, nam
         ("rng.normal(size=3)", "rng.normal(size='a')", "line 4, in inputs: TypeError"),
         ('return {"x": rng.normal(size=3), "n": np.arange(3)}', "return 3", "inputs must return a dict"),
         ("rng.normal(size=3)", "[1.0, 2.0, 3.0]", "input 'x'"),
-        ('{"x": 2 * x}', '{"y": 2 * x}', "'y', which is no input"),
+        ('{"x": 2 * x}', '{"y": 2 * x}', "'y', which is not an input"),
         ('{"x": 2 * x}', "{}", "empty dict"),
         ("(x * x).sum()", "x * x", "scalar"),
         ("(x * x).sum()", "1.0", "must return a scalar tensor, but it returned float"),

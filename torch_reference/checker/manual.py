@@ -18,7 +18,7 @@ def check_inputs(inputs: Mapping[str, Any]) -> None:
     """Raise an error that says what is wrong with the inputs, if anything is."""
     for name, value in inputs.items():
         if not isinstance(value, np.ndarray | np.generic | float | int):
-            raise TypeError(f"input {name!r} is no NumPy array but {type(value).__name__}: wrap it in np.array")
+            raise TypeError(f"input {name!r} is of type {type(value).__name__}, not a NumPy array: wrap it in np.array")
         if np.asarray(value).dtype.kind not in "fiub":
             raise TypeError(f"input {name!r} has dtype {np.asarray(value).dtype}: only real numbers can be checked")
     if not any(is_floating(value) for value in inputs.values()):
@@ -51,7 +51,7 @@ def copied(returned: Any, inputs: Mapping[str, Any]) -> Raw:
     for name, value in returned.items():
         if name not in inputs:
             raise ValueError(
-                f"manual returned a gradient for {name!r}, which is no input: they are {', '.join(inputs)}"
+                f"manual returned a gradient for {name!r}, which is not an input: they are {', '.join(inputs)}"
             )
         if not is_floating(inputs[name]):
             dtype = np.asarray(inputs[name]).dtype
@@ -61,9 +61,8 @@ def copied(returned: Any, inputs: Mapping[str, Any]) -> Raw:
         except ValueError:
             array = np.array(None)
         if array.dtype.kind not in "fiub":
-            raise TypeError(
-                f"the gradient for {name!r} is no array of real numbers but {type(value).__name__} ({array.dtype})"
-            )
+            kind = f"{type(value).__name__} ({array.dtype})"
+            raise TypeError(f"the gradient for {name!r} is of type {kind}, not an array of real numbers")
         gradients[name] = array
     return gradients
 

@@ -1,4 +1,4 @@
-"""The faces in a user's own folder of fonts: without copies, and without what are no letters."""
+"""The faces in a user's own folder of fonts: without copies, and without fonts of symbols."""
 
 import logging
 from collections.abc import Iterator, Sequence

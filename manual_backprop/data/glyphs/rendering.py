@@ -76,7 +76,7 @@ def load_glyphs(directory: Path | None = None) -> tuple[NDArray[np.uint8], NDArr
     Raises
     ------
     DataError
-        If `directory` is no folder or has fewer than ten usable faces.
+        If `directory` is not a folder or has fewer than ten usable faces.
     """
     name = f"glyphs-{RECIPE}"
     if directory is not None:

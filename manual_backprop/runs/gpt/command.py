@@ -60,9 +60,9 @@ MakeTrainer = Callable[[argparse.Namespace, GPT], Trainer]
 """Makes a trainer of the options and the initial network, or raises ValueError if the machine is not up to it."""
 
 
-def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, argv: list[str] | None = None) -> int:
+def main(parser: argparse.ArgumentParser, make_trainer: MakeTrainer, arguments: list[str] | None = None) -> int:
     """Run the command, as the whole of its process, and return its exit status, as `as_process` has them."""
-    return as_process(lambda: _run(parser.parse_args(argv), make_trainer))
+    return as_process(lambda: _run(parser.parse_args(arguments), make_trainer))
 
 
 def _run(options: argparse.Namespace, make_trainer: MakeTrainer) -> int:

@@ -246,9 +246,9 @@ class TestMisuse:
         [
             (lambda **_: {}, lambda x, n: x.sum(), ValueError, "empty dict"),
             (lambda **_: None, lambda x, n: x.sum(), TypeError, "must return a dict"),
-            (lambda **_: {"y": np.ones(3)}, lambda x, n: x.sum(), ValueError, "'y', which is no input"),
+            (lambda **_: {"y": np.ones(3)}, lambda x, n: x.sum(), ValueError, "'y', which is not an input"),
             (lambda **_: {"n": np.ones(3)}, lambda x, n: x.sum(), ValueError, "constant"),
-            (lambda **_: {"x": "one"}, lambda x, n: x.sum(), TypeError, "no array of real numbers"),
+            (lambda **_: {"x": "one"}, lambda x, n: x.sum(), TypeError, "not an array of real numbers"),
             (lambda **_: {"x": np.ones(3)}, lambda x, n: x, ValueError, "scalar"),
             (lambda **_: {"x": np.ones(3)}, lambda x, n: 3.0, TypeError, "scalar tensor"),
         ],

@@ -43,7 +43,7 @@ def _candidates(inputs: Mapping[str, Any]) -> list[tuple[float, str]]:
     found: list[tuple[float, str]] = []
     for size, where in sizes.items():
         batch = "the mean over the batch is missing" if size in first else "a mean is missing"
-        twice = "the mean is taken twice" if size in first else "a mean too many"
+        twice = "the mean is taken twice" if size in first else "one mean is taken that should not be"
         found += [(size, f"{size} is {where}: {batch}"), (1 / size, f"{size} is {where}: {twice}")]
     found.append((2.0, "the 1/2 of a square is missing, or a term is counted twice"))
     found.append((0.5, "the 2 of a square's derivative is missing, or a 1/2 too many"))

@@ -189,7 +189,7 @@ def where(wrong: Mask, nontrivial: Mask | None = None) -> str:
 
 
 def ranges(indices: Sequence[int] | NDArray[np.intp]) -> str:
-    """Write sorted indices shortly: 0, 3-5, 9."""
+    """Write sorted indices compactly: 0, 3-5, 9."""
     runs: list[list[int]] = []
     for index in map(int, indices):
         if runs and index == runs[-1][1] + 1:
