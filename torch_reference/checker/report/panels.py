@@ -16,7 +16,7 @@ RATIOS = {"scale", "sign"}
 """The codes whose cause is one factor."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Panel:
     """One image.
 
