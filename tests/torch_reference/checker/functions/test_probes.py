@@ -207,7 +207,7 @@ class TestCalls:
 def test_an_input_that_is_right_only_in_company_is_found():
     class Selfish(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, x, w):
+        def forward(_, x, w):
             return x * w
 
         @staticmethod
