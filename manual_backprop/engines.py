@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from manual_backprop.arrays import Array, Keep, Rows, rows_in
 from manual_backprop.data.datasets import Dataset, Split
 from manual_backprop.layers import cross_entropy
-from manual_backprop.networks.network import Network
+from manual_backprop.networks.network import Classifier
 from manual_backprop.optimizers import Optimizer
 from manual_backprop.scores import Score, Sums, mean_score
 
@@ -45,7 +45,7 @@ class Gradients(Protocol):
 class GradientDescent:
     """The engine of whatever computes gradients: an update by the optimizer after each."""
 
-    def __init__(self, network: Network, optimizer: Optimizer, gradients: Gradients) -> None:
+    def __init__(self, network: Classifier, optimizer: Optimizer, gradients: Gradients) -> None:
         self._network, self._optimizer, self._gradients = network, optimizer, gradients
 
     def epoch(self, dataset: Dataset, batches: Sequence[Rows], rng: np.random.Generator) -> tuple[Score, Score]:
@@ -63,7 +63,7 @@ class GradientDescent:
 class Textbook:
     """The gradients that a network itself computes, in one piece."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Classifier) -> None:
         self._network = network
 
     def backprop(

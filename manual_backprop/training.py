@@ -16,13 +16,13 @@ from manual_backprop.fast.tensor_parallel import TensorParallel, worthwhile_part
 from manual_backprop.history import History, Metrics
 from manual_backprop.networks.cnn import CNN
 from manual_backprop.networks.mlp import MLP
-from manual_backprop.networks.network import Network
+from manual_backprop.networks.network import Classifier
 from manual_backprop.optimizers import Momentum, Optimizer
 from manual_backprop.scores import Score, mean_score
 
 
 def train(
-    network: Network,
+    network: Classifier,
     dataset: Dataset,
     *,
     epochs: int = 200,
@@ -78,7 +78,7 @@ def train(
 
 
 def train_epochs(
-    network: Network,
+    network: Classifier,
     optimizer: Optimizer,
     dataset: Dataset,
     epochs: Iterable[int],
@@ -99,7 +99,7 @@ def train_epochs(
         yield Metrics(*training, *validation)
 
 
-def fastest_engine(network: Network, optimizer: Optimizer, dataset: Dataset, batch_size: int) -> Engine:
+def fastest_engine(network: Classifier, optimizer: Optimizer, dataset: Dataset, batch_size: int) -> Engine:
     """Return what trains this network fastest."""
     if isinstance(network, CNN) and dataset.features == image_side(network) ** 2:
         return ChannelParallel(network, optimizer, batch_size)
@@ -127,7 +127,7 @@ def dropout_rng(seed: int, epoch: int) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, 1])
 
 
-def evaluate(network: Network, split: Split) -> Score:
+def evaluate(network: Classifier, split: Split) -> Score:
     """Return mean loss and accuracy on a set; NaN for an empty one."""
     if isinstance(network, MLP):
         return BlockedBackprop(network).evaluate(split)

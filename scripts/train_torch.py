@@ -13,7 +13,7 @@ import numpy as np
 
 from manual_backprop.arrays import rows_in
 from manual_backprop.data.datasets import Dataset, Split, load_dataset
-from manual_backprop.networks import CNN, MLP, Network
+from manual_backprop.networks import CNN, MLP, Classifier
 from manual_backprop.runs.command import main
 from manual_backprop.runs.configuration import Configuration, initial_network, network_bytes
 from manual_backprop.runs.folder import State
@@ -62,7 +62,7 @@ class TorchTrainer:
         with memory_errors():
             return evaluate(self.module, self._examples(split))
 
-    def network(self) -> Network:
+    def network(self) -> Classifier:
         """Return a copy of the network, hand-derived."""
         return type(self.initial)(self.module.to_manual())
 

@@ -4,6 +4,6 @@ from manual_backprop.networks.cnn import CNN
 from manual_backprop.networks.gpt import GPT
 from manual_backprop.networks.gpt_shape import GPTShape
 from manual_backprop.networks.mlp import MLP
-from manual_backprop.networks.network import Network
+from manual_backprop.networks.network import Classifier, Network
 
-__all__ = ["CNN", "GPT", "MLP", "GPTShape", "Network"]
+__all__ = ["CNN", "GPT", "MLP", "Classifier", "GPTShape", "Network"]

@@ -24,13 +24,13 @@ from manual_backprop.layers import (
     relu_backward,
 )
 from manual_backprop.networks.chain import Layer, backward, flatten, flatten_backward, forward, output
-from manual_backprop.networks.network import Network
+from manual_backprop.networks.network import Classifier
 
 NORMALIZED = 2
 """Which layer batch normalisation is: what goes into it has the statistics that prediction needs."""
 
 
-class CNN(Network):
+class CNN(Classifier):
     """Convolution, relu, batch normalisation, pooling, a hidden layer with relu and dropout; its outputs are logits.
 
     The convolution is 3x3 with stride 1 and padding 1, the pooling takes the maximum of 2x2 pixels.

@@ -1,7 +1,7 @@
 """A GPT: embeddings, blocks of causal attention and an MLP, and logits from the embedding's own weights."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -27,6 +27,7 @@ from manual_backprop.layers import (
     silu_backward,
 )
 from manual_backprop.networks.gpt_shape import GPTShape
+from manual_backprop.networks.network import Network
 
 
 class _Block(NamedTuple):
@@ -44,7 +45,7 @@ class _Block(NamedTuple):
     gate: Array | None
 
 
-class GPT:
+class GPT(Network):
     """A decoder of tokens: each position's logits tell which token may come next.
 
         x = token_embedding[tokens] + position_embedding[positions]
@@ -65,7 +66,7 @@ class GPT:
 
     def __init__(self, shape: GPTShape, parameters: Mapping[str, Array]) -> None:
         self.shape = shape
-        self.parameters = dict(parameters)
+        self.parameters, self.buffers = dict(parameters), {}
         shape.check(self.parameters)
 
     @classmethod
@@ -94,7 +95,7 @@ class GPT:
         ValueError
             If `x` has another shape or holds no such tokens.
         """
-        tokens = self._tokens(x)
+        tokens = self.shape.tokens(x)
         logits, _, _ = self._forward(tokens)
         return logits.reshape(*tokens.shape, -1)
 
@@ -125,7 +126,7 @@ class GPT:
         ValueError
             If `x` or `targets` has a shape or a token that the network cannot take.
         """
-        tokens, labels = self._tokens(x), np.asarray(targets).ravel()
+        tokens, labels = self.shape.tokens(x), np.asarray(targets).ravel()
         logits, blocks, last = self._forward(tokens)
         loss = cross_entropy(logits, labels)
 
@@ -231,14 +232,15 @@ class GPT:
         """View rows (N · T, heads · D) as (N, heads, T, D)."""
         return rows.reshape(count, len(rows) // count, -1, self.shape.head_width).swapaxes(1, 2)
 
+    def _metadata(self) -> str:
+        return self.shape.to_json()
+
+    @classmethod
+    def _of(cls, state: dict[str, Array], metadata: str) -> Self:
+        return cls(GPTShape.from_json(metadata), state)
+
     def _positions(self, tokens: NDArray[np.integer]) -> NDArray[np.integer]:
         return np.tile(np.arange(tokens.shape[1]), len(tokens))
-
-    def _tokens(self, x: ArrayLike) -> NDArray[np.integer]:
-        tokens = np.asarray(x)
-        if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.shape.context:
-            raise ValueError(f"x: expected (N, T) tokens with T from 1 to {self.shape.context}, got {tokens.shape}")
-        return tokens
 
 
 def _rows(heads: Array) -> Array:

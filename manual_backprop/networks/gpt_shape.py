@@ -1,10 +1,12 @@
 """What a GPT is made of: its sizes and options, the names and shapes of its parameters, and their first values."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Self
 
 import numpy as np
-from numpy.typing import DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from manual_backprop.arrays import Array
 
@@ -119,3 +121,34 @@ class GPTShape:
                 deviation = 0.02 / np.sqrt(2 * self.layers) if ends_branch else 0.02
                 parameters[name] = rng.normal(0, deviation, shape).astype(dtype)
         return parameters
+
+    def tokens(self, x: ArrayLike) -> NDArray[np.integer]:
+        """Return `x` as an array (N, T) of tokens.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape, or more tokens in a row than the context.
+        """
+        tokens = np.asarray(x)
+        if tokens.ndim != 2 or not 1 <= tokens.shape[1] <= self.context:
+            raise ValueError(f"x: expected (N, T) tokens with T from 1 to {self.context}, got {tokens.shape}")
+        return tokens
+
+    def to_json(self) -> str:
+        """Return all sizes and options as a text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the shape of which `to_json` gave this text.
+
+        Raises
+        ------
+        ValueError
+            If it is no such text.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"expected the sizes and options of a GPT, got {text[:80]!r}") from error

@@ -17,7 +17,7 @@ from manual_backprop.layers import (
     relu_backward,
 )
 from manual_backprop.networks.chain import Layer, backward, forward, output
-from manual_backprop.networks.network import Network
+from manual_backprop.networks.network import Classifier
 
 PREFIX = "layers"
 
@@ -27,7 +27,7 @@ def names(i: int) -> tuple[str, str]:
     return f"{PREFIX}.{i}.weight", f"{PREFIX}.{i}.bias"
 
 
-class MLP(Network):
+class MLP(Classifier):
     """A multilayer perceptron: ``linear -> relu -> ... -> linear``; its outputs are logits.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What every network can do: learn from its gradient, predict in little memory, be saved and loaded."""
+"""What every network can do: give its gradient, be saved and loaded; and what one that tells classes apart can."""
 
 import os
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from manual_backprop.storage.weights import load_weights, save_weights
 
 
 class Network(ABC):
-    """A network that tells classes apart.
+    """A function of an input and of its parameters, with the gradient of its loss.
 
     Attributes
     ----------
@@ -25,9 +25,6 @@ class Network(ABC):
         What training keeps beside them, such as running statistics; a saved network needs both.
     """
 
-    prediction_rows: ClassVar[int] = 1000
-    """Rows that are predicted at a time, so that memory does not grow with their number."""
-
     parameters: dict[str, Array]
     buffers: dict[str, Array]
 
@@ -35,6 +32,57 @@ class Network(ABC):
     @abstractmethod
     def is_linear(name: str) -> bool:
         """Return whether this parameter is the weight of a `linear`, (in, out) here and (out, in) in PyTorch."""
+
+    @abstractmethod
+    def __call__(self, x: ArrayLike) -> Array:
+        """Return the logits of an input."""
+
+    @abstractmethod
+    def backprop(self, x: ArrayLike, targets: Targets) -> tuple[float, dict[str, Array]]:
+        """Return the mean loss and its gradient for every parameter."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters and buffers to a safetensors file, in PyTorch's orientation.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an earlier one is kept.
+        """
+        save_weights(Path(path), {**self.parameters, **self.buffers}, self.is_linear, self._metadata())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a network that ``save`` wrote.
+
+        Raises
+        ------
+        OSError
+            If there is no such file.
+        ValueError
+            If it is damaged, or holds anything but such a network in finite float32 or float64 numbers.
+        """
+        state, metadata = load_weights(Path(path), cls.is_linear)
+        try:
+            return cls._of(state, metadata)
+        except ValueError as error:
+            raise ValueError(f"{path}: not the parameters of such a network: {error}") from error
+
+    def _metadata(self) -> str:
+        """Return what its arrays do not tell of it."""
+        return ""
+
+    @classmethod
+    def _of(cls, state: dict[str, Array], _metadata: str) -> Self:
+        """Return the network of such arrays."""
+        return cls(state)  # type: ignore[call-arg] # it needs no more
+
+
+class Classifier(Network):
+    """A network that tells classes apart."""
+
+    prediction_rows: ClassVar[int] = 1000
+    """Rows that are predicted at a time, so that memory does not grow with their number."""
 
     @abstractmethod
     def __call__(self, x: ArrayLike) -> Array:
@@ -86,30 +134,3 @@ class Network(ABC):
         rows = x if hasattr(x, "__array__") else np.asarray(x)
         starts = range(0, max(len(rows), 1), self.prediction_rows)  # no rows make one block of none
         return (self(rows[start : start + self.prediction_rows]) for start in starts)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters and buffers to a safetensors file, in PyTorch's orientation.
-
-        Raises
-        ------
-        OSError
-            If the file cannot be written; an earlier one is kept.
-        """
-        save_weights(Path(path), {**self.parameters, **self.buffers}, self.is_linear)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a network that ``save`` wrote.
-
-        Raises
-        ------
-        OSError
-            If there is no such file.
-        ValueError
-            If it is damaged, or holds anything but such a network in finite float32 or float64 numbers.
-        """
-        state = load_weights(Path(path), cls.is_linear)
-        try:
-            return cls(state)  # type: ignore[call-arg] # every network is made of its arrays
-        except ValueError as error:
-            raise ValueError(f"{path}: not the parameters of such a network: {error}") from error

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from manual_backprop.data.datasets import Dataset, Split, load_dataset
 from manual_backprop.history import History, Metrics
-from manual_backprop.networks import Network
+from manual_backprop.networks import Classifier
 from manual_backprop.runs.configuration import Configuration, configure
 from manual_backprop.runs.folder import Checkpoint, RunFolder, State
 from manual_backprop.runs.interruption import Interruption
@@ -28,7 +28,7 @@ class Trainer(Protocol):
     def evaluate(self, split: Split) -> tuple[float, float]:
         """Return mean loss and accuracy."""
 
-    def network(self) -> Network:
+    def network(self) -> Classifier:
         """Return the network as it is now."""
 
     def state(self) -> State:

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from manual_backprop.arrays import Array
 from manual_backprop.history import DivergenceError, History, Metrics
-from manual_backprop.networks import Network
+from manual_backprop.networks import Classifier
 from manual_backprop.storage.files import replacing
 from manual_backprop.storage.weights import load_arrays, save_arrays
 
@@ -101,7 +101,7 @@ class RunFolder:
         arrays["history"] = np.array(list(checkpoint.history.rows()), np.float64).reshape(-1, 5)
         save_arrays(self.checkpoint_path, arrays, json.dumps(checkpoint.configuration))
 
-    def load_checkpoint(self, configuration: Mapping[str, Any], like: State, network: type[Network]) -> Checkpoint:
+    def load_checkpoint(self, configuration: Mapping[str, Any], like: State, network: type[Classifier]) -> Checkpoint:
         """Read the checkpoint of a run with the same configuration.
 
         Parameters
@@ -138,7 +138,7 @@ class RunFolder:
         state = {kind: {name: arrays[f"{kind}/{name}"] for name in values} for kind, values in like.items()}
         return Checkpoint(state, int(arrays["steps"]), history, found)
 
-    def _check_weights(self, like: Mapping[str, Array], network: type[Network]) -> None:
+    def _check_weights(self, like: Mapping[str, Array], network: type[Classifier]) -> None:
         try:
             parameters = network.load(self.weights_path).parameters
         except ValueError as error:

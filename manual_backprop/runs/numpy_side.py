@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 
 from manual_backprop.data.datasets import Dataset, Split
-from manual_backprop.networks import Network
+from manual_backprop.networks import Classifier
 from manual_backprop.optimizers import Adam, AdamW, Momentum, Optimizer
 from manual_backprop.runs.command import main as run
 from manual_backprop.runs.configuration import Configuration, initial_network, network_bytes
@@ -33,7 +33,7 @@ class NumpyTrainer:
         """Return mean loss and accuracy."""
         return evaluate(self._network, split)
 
-    def network(self) -> Network:
+    def network(self) -> Classifier:
         """Return the network, which training changes."""
         return self._network
 
@@ -53,7 +53,7 @@ class NumpyTrainer:
         self.optimizer.steps = steps
 
 
-def make_optimizer(options: argparse.Namespace, network: Network) -> Optimizer:
+def make_optimizer(options: argparse.Namespace, network: Classifier) -> Optimizer:
     """Return the optimizer that the options name."""
     if options.optimizer == "momentum":
         return Momentum(network.parameters, options.learning_rate, options.momentum)

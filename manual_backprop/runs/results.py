@@ -9,7 +9,7 @@ import numpy as np
 from manual_backprop.arrays import Array
 from manual_backprop.data.datasets import Dataset, Split
 from manual_backprop.history import DivergenceError, History
-from manual_backprop.networks import CNN, Network
+from manual_backprop.networks import CNN, Classifier
 from manual_backprop.runs.configuration import Configuration, initial_network
 from manual_backprop.runs.folder import RunFolder
 from manual_backprop.runs.pictures import draw_curves, draw_hidden_units, draw_mistakes
@@ -41,7 +41,7 @@ def measure(evaluate: Callable[[Split], tuple[float, float]], dataset: Dataset, 
 def write_results(
     folder: RunFolder,
     configuration: Configuration,
-    network: Network,
+    network: Classifier,
     history: History,
     measured: Measured,
     dataset: Dataset,
@@ -65,7 +65,7 @@ def write_results(
     folder.write_summary(_summary(configuration, history, measured, len(dataset.train)))
 
 
-def _first_weight(network: Network) -> Array:
+def _first_weight(network: Classifier) -> Array:
     """Return the first layer's weights, (inputs, units)."""
     weight = next(iter(network.parameters.values()))
     return weight.reshape(len(weight), -1).T if isinstance(network, CNN) else weight

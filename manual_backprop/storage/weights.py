@@ -16,19 +16,23 @@ from manual_backprop.arrays import Array
 from manual_backprop.storage.files import replacing
 
 
-def save_weights(path: Path, parameters: Mapping[str, Array], is_linear: Callable[[str], bool]) -> None:
+def save_weights(
+    path: Path, parameters: Mapping[str, Array], is_linear: Callable[[str], bool], metadata: str = ""
+) -> None:
     """Write parameters in PyTorch's orientation: those that `is_linear` names are (in, out) here, (out, in) there.
+
+    `metadata` is a text that goes with them.
 
     Raises
     ------
     OSError
         If the file cannot be written; an earlier one is kept.
     """
-    save_arrays(path, {name: value.T if is_linear(name) else value for name, value in parameters.items()})
+    save_arrays(path, {name: value.T if is_linear(name) else value for name, value in parameters.items()}, metadata)
 
 
-def load_weights(path: Path, is_linear: Callable[[str], bool]) -> dict[str, Array]:
-    """Read what `save_weights` wrote, each in the orientation that it had.
+def load_weights(path: Path, is_linear: Callable[[str], bool]) -> tuple[dict[str, Array], str]:
+    """Read what `save_weights` wrote, each in the orientation that it had, and the text that went with them.
 
     Raises
     ------
@@ -37,13 +41,14 @@ def load_weights(path: Path, is_linear: Callable[[str], bool]) -> dict[str, Arra
     ValueError
         If it is damaged, or holds anything but finite numbers, all of them float32 or all of them float64.
     """
-    arrays, _ = load_arrays(path)
+    arrays, metadata = load_arrays(path)
     for name, value in arrays.items():
         if value.dtype not in (np.float32, np.float64) or not np.isfinite(value).all():
             raise ValueError(f"{path}: {name} holds {value.dtype} numbers, or numbers that are not finite")
     if len({value.dtype for value in arrays.values()}) > 1:
         raise ValueError(f"{path}: mixes float32 and float64; expected one of them")
-    return {name: np.asarray(value.T if is_linear(name) else value, order="C") for name, value in arrays.items()}
+    weights = {name: np.asarray(value.T if is_linear(name) else value, order="C") for name, value in arrays.items()}
+    return weights, metadata
 
 
 def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> None:

@@ -23,7 +23,6 @@ from manual_backprop.runs.interruption import Interruption
 from manual_backprop.runs.process import as_process, check_memory, versions
 from manual_backprop.runs.progress import say
 from manual_backprop.storage.files import replacing
-from manual_backprop.storage.weights import save_weights
 
 STEPS_TOGETHER = 10
 """Steps between two looks at the clock, the checkpoint and an interruption."""
@@ -162,8 +161,7 @@ def _write_results(
         raise DivergenceError(
             f"the validation loss is {valid_loss} after step {len(history)}: the learning rate is likely too high"
         )
-    gpt = trainer.network()
-    save_weights(folder.weights_path, gpt.parameters, gpt.is_linear)
+    trainer.network().save(folder.weights_path)
     history.draw(folder.path / "curves.png")
     sampled = sample(trainer.logits, text, options.context, options.seed)
     with replacing(folder.path / "sample.txt") as temporary:

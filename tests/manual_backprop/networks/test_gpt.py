@@ -6,8 +6,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from manual_backprop.networks import GPT, GPTShape
+from manual_backprop.storage.weights import save_weights
 
 torch = pytest.importorskip("torch")
+from safetensors.torch import load_file  # noqa: E402 (needs torch)
 from torch.nn.functional import cross_entropy  # noqa: E402 (needs torch)
 
 from torch_reference import assert_gradients_match  # noqa: E402
@@ -81,6 +83,30 @@ def test_weights_come_back_from_the_twin_as_they_went(seed, dtype, options):
     for name, value in gpt.parameters.items():
         np.testing.assert_array_equal(back[name], value)
         assert back[name].dtype == dtype
+
+
+@pytest.mark.parametrize("options", [PLAIN, dict.fromkeys(PLAIN, True)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_saved_network_comes_back_exactly(tmp_path, dtype, options):
+    gpt, _, _ = draw(0, dtype, **options)
+    gpt.save(str(tmp_path / "gpt.safetensors"))
+    loaded = GPT.load(tmp_path / "gpt.safetensors")
+    assert loaded.shape == gpt.shape
+    assert loaded.parameters.keys() == gpt.parameters.keys()
+    for name, value in gpt.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], value, strict=True)
+    twin = ReferenceGPT(gpt.shape).to(torch.from_numpy(np.zeros(0, dtype)).dtype)
+    twin.load_state_dict(load_file(tmp_path / "gpt.safetensors"))  # PyTorch's names and orientation
+    for name, value in twin.to_manual().items():
+        np.testing.assert_array_equal(value, gpt.parameters[name])
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"vocabulary": "many"}', '{"vocabulary": 0}', '{"vocabulary": 8}'])
+def test_a_file_of_no_such_network_is_refused(tmp_path, text):
+    gpt, _, _ = draw(0, np.float32, **PLAIN)
+    save_weights(tmp_path / "gpt.safetensors", gpt.parameters, gpt.is_linear, text)
+    with pytest.raises(ValueError, match="not the parameters of such a network: "):
+        GPT.load(tmp_path / "gpt.safetensors")
 
 
 def test_tied_weights_get_the_gradients_of_both_ends():
