@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from manual_backprop import MLP, layers
 
 torch = pytest.importorskip("torch")
-from torch.nn.functional import cross_entropy  # noqa: E402 (needs torch)
+from own_gradients import CROSS_ENTROPY, LINEAR, RELU, network  # noqa: E402 (needs torch)
 
-from torch_reference import ReferenceMLP, assert_gradients_match  # noqa: E402
+from torch_reference import assert_gradients_match  # noqa: E402
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 SEEDS = st.integers(0, 2**32 - 1)
@@ -42,30 +42,17 @@ def labels(seed, count, classes):
 @settings(max_examples=20)
 @given(seed=SEEDS)
 def test_linear(seed, dtype, count, fan_in, fan_out):
-    def manual(x, weight, bias, grad_output):
-        grad_x, grad_weight, grad_bias = layers.linear_backward(grad_output, x, weight)
-        return {"x": grad_x, "weight": grad_weight, "bias": grad_bias}
-
-    def reference(x, weight, bias, grad_output):
-        return ((x @ weight + bias) * grad_output).sum()
-
     shapes = {"x": (count, fan_in), "weight": (fan_in, fan_out), "bias": (fan_out,), "grad_output": (count, fan_out)}
-    assert_gradients_match(manual, reference, draw(seed, dtype, **shapes))
+    assert_gradients_match(*LINEAR, draw(seed, dtype, **shapes))
 
 
 @DTYPES
 @settings(max_examples=20)
 @given(seed=SEEDS)
 def test_relu(seed, dtype):
-    def manual(x, grad_output):
-        return {"x": layers.relu_backward(grad_output, x)}
-
-    def reference(x, grad_output):
-        return (torch.relu(x) * grad_output).sum()
-
     inputs = draw(seed, dtype, x=(7, 5), grad_output=(7, 5))
     inputs["x"][::2, ::2] = 0  # exact zeros, where both take 0 for the derivative
-    assert_gradients_match(manual, reference, inputs)
+    assert_gradients_match(*RELU, inputs)
 
 
 @DTYPES
@@ -74,17 +61,9 @@ def test_relu(seed, dtype):
 @settings(max_examples=20)
 @given(seed=SEEDS)
 def test_cross_entropy_of_labels(seed, dtype, count, fan_in, fan_out, scale):
-    targets = labels(seed, count, fan_out)
-
-    def manual(logits):
-        return {"logits": layers.cross_entropy_backward(logits, targets)}
-
-    def reference(logits):
-        return cross_entropy(logits, torch.from_numpy(targets))
-
     inputs = draw(seed, dtype, logits=(count, fan_out))
     inputs["logits"] *= dtype(scale)
-    assert_gradients_match(manual, reference, inputs)
+    assert_gradients_match(*CROSS_ENTROPY, inputs | {"targets": labels(seed, count, fan_out)})
 
 
 @DTYPES
@@ -93,14 +72,7 @@ def test_cross_entropy_of_labels(seed, dtype, count, fan_in, fan_out, scale):
 @given(seed=SEEDS)
 def test_cross_entropy_of_probabilities(seed, dtype, count, fan_in, fan_out):
     targets = probabilities(seed, dtype, count, fan_out)
-
-    def manual(logits):
-        return {"logits": layers.cross_entropy_backward(logits, targets)}
-
-    def reference(logits):
-        return cross_entropy(logits, torch.from_numpy(targets))
-
-    assert_gradients_match(manual, reference, draw(seed, dtype, logits=(count, fan_out)))
+    assert_gradients_match(*CROSS_ENTROPY, draw(seed, dtype, logits=(count, fan_out)) | {"targets": targets})
 
 
 @DTYPES
@@ -123,17 +95,7 @@ def test_network_of_any_depth(seed, dtype, one_example, hidden, count, soft, zer
         parameters["layers.0.bias"][:] = 0
     targets = probabilities(seed, dtype, count, 4) if soft else labels(seed, count, 4)
 
-    def manual(**parameters):
-        return MLP(parameters).backprop(x, targets)[1]
-
-    module = ReferenceMLP.from_manual(MLP(parameters))
-
-    def reference(**tensors):
-        transposed = {name: value.T for name, value in tensors.items()}
-        logits = torch.func.functional_call(module, transposed, torch.from_numpy(x))
-        return cross_entropy(logits, torch.from_numpy(targets))
-
-    assert_gradients_match(manual, reference, parameters)
+    assert_gradients_match(*network(MLP(parameters), x, targets), parameters)
 
 
 @DTYPES
@@ -141,17 +103,7 @@ def test_network_on_the_assignments_sizes(rng, dtype):
     mlp = MLP.xavier([784, 1000, 10], dtype=dtype)
     images = rng.integers(0, 256, (128, 784), dtype=np.uint8)
     targets = rng.integers(0, 10, 128)
-    rows = torch.from_numpy(images.astype(dtype) / dtype(255))
-    module = ReferenceMLP.from_manual(mlp)
-
-    def manual(**parameters):
-        return MLP(parameters).backprop(images, targets)[1]
-
-    def reference(**tensors):
-        transposed = {name: value.T for name, value in tensors.items()}
-        return cross_entropy(torch.func.functional_call(module, transposed, rows), torch.from_numpy(targets))
-
-    assert_gradients_match(manual, reference, mlp.parameters)
+    assert_gradients_match(*network(mlp, images, targets), mlp.parameters)
 
 
 @DTYPES
@@ -162,7 +114,7 @@ def test_loss_is_pytorchs(seed, dtype):
     for targets in (labels(seed, 9, 5), probabilities(seed, dtype, 9, 5)):
         tensor = torch.from_numpy(targets)
         exact_targets = tensor.double() if tensor.is_floating_point() else tensor
-        expected = cross_entropy(torch.from_numpy(logits).double(), exact_targets).item()
+        expected = torch.nn.functional.cross_entropy(torch.from_numpy(logits).double(), exact_targets).item()
         # sums of some tens of terms no larger than the largest logit difference
         tolerance = 50 * float(np.finfo(dtype).eps * np.ptp(logits))
         assert float(layers.cross_entropy(logits, targets)) == pytest.approx(expected, rel=0, abs=tolerance)
