@@ -15,6 +15,7 @@ from torch_reference.checker.formats import Array
 from torch_reference.checker.reference.evaluation import Reference
 
 UNEXPLAINED = {"mismatch", "partial"}
+WITHOUT_PLACE = UNEXPLAINED | {"term"}
 OTHER_KINDS = {"kink", "precision", "nonfinite", "shape", "unreduced"}  # nothing that a step of the derivation does
 NEARBY = 1e-3  # how far inputs move to see whether an explanation holds there too, relative
 
@@ -28,7 +29,7 @@ def derived(
     """
     seen = {name: case for name, case in cases.items() if verdicts[name][0] not in OTHER_KINDS and case.finite}
     wrong = [name for name in seen if not seen[name].right]
-    unexplained = [name for name in wrong if verdicts[name][0] in UNEXPLAINED]
+    unexplained = [name for name in wrong if verdicts[name][0] in UNEXPLAINED or _way_of_another(name, *verdicts[name])]
     ended = 0.0
     for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
         shown = {name: case for name, case in seen.items() if case.right or name in names}
@@ -39,10 +40,23 @@ def derived(
                 partial(_moved, shown, names, allowance.reference, probe),
             )
         if isinstance(found, Derivation):
-            return {name: (_code(found, names, verdicts), found.message) for name in found.affected}
+            code = _code(found, names, verdicts)
+            return {name: _with_place(verdicts[name], code, found.message) for name in found.affected}
         ended = found or ended
     words = f" The search for the step that went wrong ended after {ended:.0f} s." if ended else ""
-    return {name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained}
+    return {
+        name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained if verdicts[name][0] in UNEXPLAINED
+    }
+
+
+def _way_of_another(name: str, code: str, message: str) -> bool:
+    """Say whether a term is that of another input: a skip that is left out or counted twice, and has a line."""
+    return code == "term" and f" {name}:" not in message and f"({name}):" not in message
+
+
+def _with_place(verdict: Verdict, code: str, message: str) -> Verdict:
+    """Return what was found; a term stays one, and gets its line."""
+    return ("term", f"{verdict[1]} {message}") if verdict[0] == "term" else (code, message)
 
 
 def _code(found: Derivation, wrong: list[str], verdicts: Mapping[str, Verdict]) -> str:

@@ -16,7 +16,7 @@ from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, imprecise
-from torch_reference.checker.derived import UNEXPLAINED, derived
+from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
 from torch_reference.checker.formats import Array, Format
 from torch_reference.checker.kinks.mixtures import explains, variants
 from torch_reference.checker.kinks.sides import Sides, decisions_at_risk, other_sides
@@ -113,7 +113,7 @@ def judge(
     kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
-    if search and UNEXPLAINED.intersection(code for code, _ in verdicts.values()):
+    if search and WITHOUT_PLACE.intersection(code for code, _ in verdicts.values()):
         verdicts |= derived(cases, verdicts, allowance, probe)
     if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
         verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))

@@ -1,6 +1,16 @@
 """Wrong derivations that people make, over many layers."""
 
-from wrong_derivations import attention, dense, gates, losses, normalization, sequences, spatial
+from wrong_derivations import (
+    attention,
+    dense,
+    gates,
+    handwritten,
+    handwritten_layers,
+    losses,
+    normalization,
+    sequences,
+    spatial,
+)
 
 MISTAKES = (
     *dense.MISTAKES,
@@ -10,4 +20,6 @@ MISTAKES = (
     *gates.MISTAKES,
     *sequences.MISTAKES,
     *losses.MISTAKES,
+    *handwritten.MISTAKES,
+    *handwritten_layers.MISTAKES,
 )

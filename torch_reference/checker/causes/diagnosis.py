@@ -51,6 +51,7 @@ def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) ->
     return "mismatch", mismatch(case)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # products with a factor may leave the range: then it does not fit
 def simple_cause(case: Case) -> Verdict | None:
     """Return code and message if one cause explains every entry to rounding."""
     if not case.comparable:

@@ -9,11 +9,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from torch_reference.checker.derivations.change import TURNS, Change, checked
+from torch_reference.checker.derivations.composites import composites
 from torch_reference.checker.derivations.kinds.readings import other_readings
 from torch_reference.checker.derivations.kinds.results import changed_results
 from torch_reference.checker.derivations.kinds.slopes import other_slopes
 from torch_reference.checker.derivations.kinds.upstreams import other_upstreams
 from torch_reference.checker.derivations.kinds.ways import other_ways
+from torch_reference.checker.derivations.regions import regions
 from torch_reference.checker.derivations.site import VIEWS, sites
 from torch_reference.checker.derivations.target import Target
 from torch_reference.checker.tape.replay import Replay, Rule
@@ -21,6 +23,7 @@ from torch_reference.checker.tape.replay import Replay, Rule
 FEW = 3  # explanations that are named
 AWAY = 100.0  # times the allowance at the second point, where it was not measured
 WORSE = 1.0  # ranks after which what is left is less likely than what was found
+WRITTEN_OUT = 2.0  # added to the rank of what holds for several operations together: one of them is the better answer
 ALONE = 0.7  # of the time, for one change at a time
 UNLIKELY = 1.4  # rank above which two likely changes may be the better explanation
 WAYS, SLOPES = 1.0, 0.05  # ranks up to which changes are tried two at a time
@@ -48,12 +51,19 @@ class Explanation:
 def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
     """Yield all changes, likely ones first; those nearer to the loss first where they are alike."""
     places = sites(replay, wrong)
+    written_out = composites(replay, wrong)
     for kinds in ((other_ways, other_slopes), (other_readings,), (other_upstreams, changed_results)):
         found: list[Change] = []
         for site in places:
             for kind in kinds:
                 if kind is other_ways or (site.step.name not in VIEWS and not site.turns):
                     found += kind(replay, site)
+        for site in written_out:
+            for kind in kinds:
+                if kind not in (other_ways, other_upstreams):
+                    found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in kind(replay, site)]
+        for site in regions(replay, wrong) if other_slopes in kinds else ():
+            found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in other_slopes(replay, site)]
         yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 
 
@@ -67,8 +77,10 @@ def explanations(replay: Replay, target: Target, second: Second, seconds: float)
     found: list[Explanation] = []
     likely: list[Change] = []
     for change in tqdm(changes(replay, target.wrong), delay=1, disable=None, leave=False, unit=" changes"):
-        if time.thread_time() > start + ALONE * seconds or (found and change.rank > _best(found) + WORSE):
+        if time.thread_time() > start + ALONE * seconds:
             break
+        if found and change.rank > _best(found) + WORSE:
+            continue
         if explanation := tried(replay, target, change):
             found.append(explanation)
         if change.rank <= (WAYS if change.code == "path" else SLOPES) and not change.site.turns:

@@ -41,12 +41,15 @@ class Site:
         Which of them, in words; empty for all.
     picked : callable or None
         What the reference takes of the result, where it does not compute all of it: one class in each row.
+    note : str
+        What else is said of the place.
     """
 
     steps: tuple[Step, ...]
     group: tuple[Step, ...]
     turns: str = ""
     picked: Callable[[Tensor], Tensor] | None = None
+    note: str = ""
 
     @property
     def step(self) -> Step:

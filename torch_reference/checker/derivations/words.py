@@ -52,7 +52,7 @@ def _part(change: Change) -> str:
     counted = next((words for share, words in COUNTED.items() if abs(change.share - share) < 1e-6), "")
     said = change.words.replace(" ({right})", right).replace("{share}", f"{change.share:.6g}")
     said = said.replace("{counted}", counted or f"is multiplied by {change.share:.6g}")
-    turns = f" ({site.turns})" if site.turns else ""
+    turns = "".join(f" ({words})" for words in (site.turns, site.note) if words)
     if said.startswith(("is ", "gets ", "divides ")):
         said = f"it {said}"
     inner = f" (its step {own(step)}: {place.formula})" if place.formula else ""

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def addmm(bias: Tensor, x: Tensor, weight: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
@@ -121,19 +120,8 @@ def _normalised(x: Tensor, dims: list[int], weight: Tensor | None, bias: Tensor 
 def mse_loss(x: Tensor, target: Tensor, reduction: int = 1) -> Any:
     """Squares of differences."""
     difference = x - target
-    squares = difference * difference
-    return _reduced(squares, reduction)
-
-
-def binary_cross_entropy_with_logits(
-    x: Tensor, target: Tensor, weight: Tensor | None = None, pos_weight: Tensor | None = None, reduction: int = 1
-) -> Any:
-    """Cross-entropy of sigmoid(x)."""
-    if weight is not None or pos_weight is not None:
-        return NotImplemented
-    p = torch.sigmoid(x)
-    loss = -(target * torch.log(p) + (1 - target) * torch.log(1 - p))
-    return _reduced(loss, reduction)
+    squares = difference**2
+    return reduced(squares, ("none", "mean", "sum")[reduction])
 
 
 def silu(x: Tensor) -> Any:
@@ -160,30 +148,6 @@ def glu(x: Tensor, dim: int = -1) -> Any:
     return first * gate
 
 
-def attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    dropout: float = 0.0,
-    causal: bool = False,
-    *,
-    attn_mask: Tensor | None = None,
-    scale: float | None = None,
-) -> Any:
-    """Scaled dot-product attention."""
-    if dropout:
-        return NotImplemented
-    scores = query @ key.transpose(-1, -2)
-    scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
-    if causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-        scores = scores.masked_fill(future, -torch.inf)
-    if attn_mask is not None:
-        scores = scores + attn_mask
-    weights = functional.softmax(scores, -1)
-    return weights @ value, torch.logsumexp(scores.detach(), -1)
-
-
 def copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Any:
     """Return what stands in a slice after something was written into it."""
     return source.to(target.dtype).expand(target.shape).clone()
@@ -198,8 +162,9 @@ def _count(x: Tensor, dims: list[int]) -> int:
     return torch.Size([x.shape[dim] for dim in dims]).numel()
 
 
-def _reduced(losses: Tensor, reduction: int) -> Tensor:
-    return losses.mean() if reduction == 1 else losses.sum() if reduction == 2 else losses
+def reduced(losses: Tensor, reduction: str) -> Tensor:
+    """Return the mean, the sum or all losses."""
+    return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
 
 
 FORMULAS: dict[str, Callable[..., Any]] = {
@@ -217,9 +182,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "_native_batch_norm_legit": native_batch_norm,
     "_native_batch_norm_legit.no_stats": batch_norm_no_stats,
     "mse_loss": mse_loss,
-    "binary_cross_entropy_with_logits": binary_cross_entropy_with_logits,
     "silu": silu,
     "gelu": gelu,
     "glu": glu,
-    "_scaled_dot_product_flash_attention_for_cpu": attention,
 }

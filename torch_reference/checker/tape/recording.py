@@ -18,30 +18,33 @@ from torch.overrides import TorchFunctionMode
 from torch_reference.checker.reference.evaluation import Reference
 from torch_reference.checker.reference.modes import Mode
 from torch_reference.checker.reference.private import overload_of, pure, tree_flatten
+from torch_reference.checker.tape.calls import CALLS
 from torch_reference.checker.tape.formulas import FORMULAS
 from torch_reference.checker.tape.steps import Place, Ref, Step, Tape
 
 TORCH = str(Path(torch.__file__).parent)
 HOUSE = str(Path(__file__).parents[1])
-FORMULA_FILE = sys.modules[FORMULAS["addmm"].__module__].__file__
+FORMULA_FILES = {sys.modules[formula.__module__].__file__ for formula in (*FORMULAS.values(), *CALLS.values())}
 
 
-class _Names(TorchFunctionMode):
-    """Keeps the name of the outermost function that runs."""
+class _Calls(TorchFunctionMode):
+    """Keeps the name of the outermost function that runs; runs the formulas of those that are not dispatched."""
 
-    def __init__(self) -> None:
+    def __init__(self, composite: bool) -> None:
         super().__init__()
-        self.name = ""
+        self.name, self.composite = "", composite
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.name = getattr(func, "__name__", "").strip("_")
-        return func(*args, **(kwargs or {}))
+        formula = None if self.composite else CALLS.get(func)
+        found = formula(*args, **(kwargs or {})) if formula else NotImplemented
+        return func(*args, **(kwargs or {})) if found is NotImplemented else found
 
 
 class _Recorder(Mode):
-    def __init__(self, names: _Names, code: Any, composite: bool) -> None:
+    def __init__(self, names: _Calls, code: Any, composite: bool) -> None:
         super().__init__()
         self.names, self.code, self.composite = names, code, composite
         self.steps: list[Step] = []
@@ -95,7 +98,7 @@ class _Recorder(Mode):
         line, text, formula, outer, spot, inner = 0, "", "", 0, 0, 0
         while frame is not None:
             file = frame.f_code.co_filename
-            if file == FORMULA_FILE:
+            if file in FORMULA_FILES:
                 formula, inner = formula or linecache.getline(file, frame.f_lineno).strip(), inner or frame.f_lasti
             elif not line and not file.startswith((TORCH, HOUSE, "<frozen")):
                 line, text, spot = frame.f_lineno, linecache.getline(file, frame.f_lineno).strip(), frame.f_lasti
@@ -124,7 +127,7 @@ def record(reference: Reference, composite: bool = False) -> tuple[Tape, dict[st
     """
     tensors = reference.tensors()
     function = getattr(reference.function, "__func__", reference.function)
-    names = _Names()
+    names = _Calls(composite)
     recorder = _Recorder(names, getattr(inspect.unwrap(function), "__code__", None), composite)
     leaves = {name: recorder.number(tensor) for name, tensor in tensors.items() if tensor.is_floating_point()}
 

@@ -60,7 +60,8 @@ class Step:
     @property
     def name(self) -> str:
         """The name of the operation in PyTorch's own library."""
-        return name_of(self.func)
+        named = getattr(self.func, "name", getattr(self.func, "__name__", ""))  # a function that is no operator
+        return name_of(self.func) if hasattr(self.func, "_schema") else str(named)
 
     @property
     def inputs(self) -> list[int]:

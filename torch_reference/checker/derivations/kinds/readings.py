@@ -68,9 +68,11 @@ def _others(
     for name, function in ACTIVATIONS.items():
         yield f"{name} of it", partial(_applied, function), 2.4, False
     for name, number in replay.tape.leaves.items():
-        if number in replay.upstream and _same(replay.values[number], saved):
+        own = replay.values[number]
+        turned = own.dim() > 1 and _same(own.mT, saved)
+        if number in replay.upstream and (turned or _same(own, saved)):
             words = f"{name} - {{share}} * its gradient (an updated {name})"
-            yield words, partial(_updated, number), 1.0, True
+            yield words, partial(_updated, number, turned), 1.0, True
     for source in found:
         other = replay.values[source.last]
         if not _same(other, saved):
@@ -97,8 +99,9 @@ def _applied(function: Callable[[Tensor], Tensor], local: Local, saved: Tensor, 
     return function(saved)
 
 
-def _updated(number: int, local: Local, saved: Tensor, grad: Tensor, rate: float) -> Tensor:
-    return saved - rate * local.replay.upstream[number]
+def _updated(number: int, turned: bool, local: Local, saved: Tensor, grad: Tensor, rate: float) -> Tensor:
+    own = local.replay.upstream[number]
+    return saved - rate * (own.mT if turned else own)
 
 
 def _value(source: Source, site: Site, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:

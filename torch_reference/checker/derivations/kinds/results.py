@@ -6,7 +6,7 @@ from functools import partial
 from torch import Tensor
 
 from torch_reference.checker.derivations.change import Change, NotApplicableError, every, sentence, value
-from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, ELEMENTWISE, dim
+from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, ELEMENTWISE, SOFTMAX, dim
 from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS, Result
 from torch_reference.checker.derivations.site import Site
 from torch_reference.checker.reference.private import arguments_of
@@ -16,13 +16,16 @@ from torch_reference.checker.tape.replay import Local, Replay, first, own_backwa
 def changed_results(replay: Replay, site: Site) -> Iterator[Change]:
     """Yield all changes of the forward pass at one place."""
     local = replay.at(site.step)
+    likely = 0.3 if site.step.name in SOFTMAX else 2.0  # softmax twice, or along the other axis, is a common mistake
     for number, entry in enumerate(RESULTS):
-        yield from _three_ways(site, sentence(entry), entry, 2.0 + 0.01 * number)
+        yield from _three_ways(site, sentence(entry), entry, likely + 0.01 * number)
     for k in range(len(local.operands) if len(local.operands) > 1 else 0):
         words = f"is left out of the forward pass: operand {k + 1} goes on alone"
         yield from _three_ways(site, words, partial(_alone, k=k), 2.5)
     for axis in _axes(local):
-        yield from _three_ways(site, f"is taken along axis {axis}, not {dim(local)}", partial(_along, axis=axis), 2.2)
+        yield from _three_ways(
+            site, f"is taken along axis {axis}, not {dim(local)}", partial(_along, axis=axis), likely + 0.2
+        )
     if site.step.name in ELEMENTWISE and len(local.operands) == 1:
         for name, function in ACTIVATIONS.items():
             yield from _three_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
@@ -67,7 +70,7 @@ def _instead(local: Local, function: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _axes(local: Local) -> list[int]:
-    names = arguments_of(local.step.func)
+    names = arguments_of(local.step.func) if hasattr(local.step.func, "_schema") else []
     if len(local.operands) != 1 or len(names) < 2 or names[1] != "dim" or len(local.step.arguments(local.values)) < 2:
         return []
     axis = local.step.arguments(local.values)[1]

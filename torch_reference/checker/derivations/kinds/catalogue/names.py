@@ -12,7 +12,7 @@ SOFTMAX = frozenset({"_softmax", "_safe_softmax", "_log_softmax"})
 HINGES = frozenset({"relu", "leaky_relu", "clamp", "clamp_min", "elu", "celu", "threshold", "hardtanh"})
 ELEMENTWISE = HINGES | frozenset(
     "tanh sigmoid softplus exp log log1p expm1 sqrt rsqrt reciprocal abs sin cos erf special_ndtr pow square sgn "
-    "hardswish hardsigmoid log_sigmoid_forward".split()
+    "hardswish hardsigmoid log_sigmoid_forward silu gelu".split()
 )
 # Those whose derivative is what people forget; of others it is rather the way through them.
 DERIVED = HINGES | SOFTMAX | {"tanh", "sigmoid", "softplus", "embedding", "index", "max_pool2d_with_indices"}
@@ -38,6 +38,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
     "softplus": functional.softplus,
+    "silu": functional.silu,
+    "gelu": functional.gelu,
     "gelu with the tanh approximation": lambda x: functional.gelu(x, approximate="tanh"),
     "gelu with the sigmoid approximation": lambda x: x * torch.sigmoid(1.702 * x),
     "exp": torch.exp,

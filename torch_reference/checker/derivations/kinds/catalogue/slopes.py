@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from torch_reference.checker.derivations.change import value
-from torch_reference.checker.derivations.kinds.catalogue import selections, softmax
+from torch_reference.checker.derivations.kinds.catalogue import logistic, normalization, selections, softmax
 from torch_reference.checker.derivations.kinds.catalogue.names import ELEMENTWISE
 from torch_reference.checker.tape.replay import Local
 
@@ -84,4 +84,6 @@ SLOPES: tuple[Slope, ...] = (
     selections.copied,
     selections.clipped,
     selections.signs_alone,
+    *logistic.SLOPES,
+    *normalization.SLOPES,
 )

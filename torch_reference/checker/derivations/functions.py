@@ -1,0 +1,99 @@
+"""The functions that are recognised where a reference writes them out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+OPERATORS = torch.ops.aten
+CENTRED = 1e-10  # the mean of what is normalised, relative to its largest entry
+SPREAD = 0.3  # its mean square lies so near to 1, since epsilon is small beside a variance
+
+ELEMENTWISE: dict[str, tuple[Any, ...]] = {
+    "relu": (OPERATORS.relu.default,),
+    "sigmoid": (OPERATORS.sigmoid.default,),
+    "tanh": (OPERATORS.tanh.default,),
+    "silu": (OPERATORS.silu.default,),
+    "gelu": (OPERATORS.gelu.default,),
+    "softplus": (OPERATORS.softplus.default,),
+}
+
+
+def along(dims: int) -> dict[str, tuple[Any, ...]]:
+    """Return softmax and its logarithm along each axis."""
+    found = {}
+    for axis in reversed(range(dims)):
+        found[f"softmax along {axis}"] = (OPERATORS._softmax.default, axis, False)
+        found[f"log_softmax along {axis}"] = (OPERATORS._log_softmax.default, axis, False)
+    return found
+
+
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy of sigmoid(logits) and a target, entry by entry."""
+    return functional.softplus(logits, threshold=1000) - target * logits
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """(x - mean) / sqrt(variance + epsilon) along some axes, or x / sqrt(mean square + epsilon).
+
+    Attributes
+    ----------
+    axes : tuple of int
+        Where the statistics are taken.
+    centred : bool
+        Whether the mean is taken away.
+    count : float
+        What the sum of squares is divided by.
+    epsilon : float
+        The constant below the root.
+    """
+
+    axes: tuple[int, ...]
+    centred: bool
+    count: float
+    epsilon: float
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "normalize"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the normalised array."""
+        return self.centre(x) * self.inverse(x)
+
+    def centre(self, x: Tensor) -> Tensor:
+        """Return the array without its mean."""
+        return x - x.mean(self.axes, keepdim=True) if self.centred else x
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Return the inverse of the deviation."""
+        square = (self.centre(x) ** 2).sum(self.axes, keepdim=True) / self.count
+        return torch.rsqrt(square + self.epsilon)
+
+
+def normalized(x: Tensor, y: Tensor) -> Iterator[Normalize]:
+    """Yield the normalisation that makes y of x, if there is one."""
+    for count in range(1, x.dim() + 1):
+        for axes in combinations(range(x.dim()), count):
+            n = torch.Size([x.shape[axis] for axis in axes]).numel()
+            square = (y * y).mean(axes)
+            unit = float((n * square - 1).abs().max()) < SPREAD
+            if n < 2 or not (unit or float((square - 1).abs().max()) < SPREAD):
+                continue
+            centred = float(y.mean(axes).abs().max()) <= CENTRED * float(y.abs().max())
+            for less in (0, 1) if centred else (0,):
+                divisor = 1.0 if unit else float(n - less)
+                plain = Normalize(axes, centred, divisor, 0.0)
+                centre = plain.centre(x)
+                ratio = (y * centre).sum(axes, keepdim=True) / (centre * centre).sum(axes, keepdim=True)
+                epsilon = float((ratio**-2 - plain.inverse(x) ** -2).mean())
+                found = Normalize(axes, centred, divisor, epsilon if abs(epsilon) > 1e-14 else 0.0)
+                if epsilon > -1e-12 and bool((found(x) - y).abs().max() <= 1e-9 * y.abs().max()):
+                    yield found
+                    return
