@@ -48,7 +48,7 @@ def crosscheck(manual: Manual, reference: Callable[..., Any], inputs: Mapping[st
     first, changed = called(manual, inputs)
     second, changed_later = called(manual, inputs)
     loss = Reference(reference, inputs, tuple(first), seed)
-    probe = partial(elsewhere, manual, inputs, tuple(first), seed)
+    probe = partial(elsewhere, manual, loss, tuple(first), seed)
     try:
         found = judge(given(first), loss, inputs, probe, search=not changed | changed_later)
     except IndependentError as error:

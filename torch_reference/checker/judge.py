@@ -4,7 +4,7 @@ First rounding, measured ever more closely while a disagreement is left; then ki
 `diagnosis`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import Case, Probe
-from torch_reference.checker.causes.diagnosis import Verdict, diagnose, simple_cause
+from torch_reference.checker.causes.diagnosis import Verdict, coarse_cause, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, imprecise
 from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
 from torch_reference.checker.formats import Array, Format
@@ -115,6 +115,8 @@ def judge(
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
     if search and WITHOUT_PLACE.intersection(code for code, _ in verdicts.values()):
         verdicts |= derived(cases, verdicts, allowance, probe)
+    for name in [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]:
+        verdicts[name] = _coarse_cause(cases[name], allowance, probe, budget) or verdicts[name]
     if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
         verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))
     return Judgement(cases, verdicts, allowance)
@@ -191,10 +193,22 @@ def _cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Ve
         for each, allowed in lower:
             if each == case.returned and (np.abs(case.difference) <= allowed).all():
                 return "precision", _returned_coarsely(case)
+    return diagnose(case, _imprecise(case, allowance, probe, lower[:1]))
+
+
+def _coarse_cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Verdict | None:
+    """Return what the causes say of a gradient that nothing explains to the last bit."""
+    lower = budget.lower(allowance, case.name)
     low = lower[0][1] if lower else case.allowed
+    return coarse_cause(case, low, _imprecise(case, allowance, probe, lower[1:]))
+
+
+def _imprecise(
+    case: Case, allowance: Allowance, probe: Probe, lower: Sequence[tuple[Format, Array]]
+) -> Callable[[Case], str | None]:
     nudged: Nudged = partial(_nudged, case.name, allowance.reference, probe)
     slope = partial(_slope, case.name, allowance.reference)
-    return diagnose(case, low, partial(imprecise, lower=lower, nudged=nudged, slope=slope))
+    return partial(imprecise, lower=lower, nudged=nudged, slope=slope)
 
 
 def _returned_coarsely(case: Case) -> str:

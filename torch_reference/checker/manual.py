@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from torch_reference.checker.formats import FLOAT64, Array, format_of
 from torch_reference.checker.judge import Given
-from torch_reference.checker.reference.evaluation import is_floating
+from torch_reference.checker.reference.evaluation import Reference, is_floating
 
 Manual = Callable[..., Mapping[str, Any]]
 Raw = dict[str, NDArray[Any]]
@@ -78,19 +78,21 @@ def given(gradients: Raw) -> dict[str, Given]:
 
 
 def elsewhere(
-    manual: Manual, inputs: Mapping[str, Any], wanted: Collection[str], seed: int, amount: float
+    manual: Manual, reference: Reference, wanted: Collection[str], seed: int, amount: float
 ) -> tuple[dict[str, Array], dict[str, Any]] | None:
     """Return the gradients where the inputs are moved by a relative amount, and those inputs.
 
-    `manual` may refuse them, as targets that must add up to 1: then only the inputs that it is differentiated by move.
-    If it refuses these too, there is no answer.
+    `manual` or `reference` may refuse them, as targets that must add up to 1: then only the inputs that `manual` is
+    differentiated by move. If these are refused too, there is no answer.
     """
+    inputs = reference.inputs
     floating = [name for name, value in inputs.items() if is_floating(value)]
     for names in (floating, wanted):
         rng = np.random.default_rng(seed)
         moved = {name: _moved(value, rng, amount) if name in names else value for name, value in inputs.items()}
         try:
             gradients, _ = called(manual, moved)
+            reference.at(moved).loss()
         except Exception:  # noqa: S112 (whatever it is, it is about values that nobody asked for)
             continue
         return {name: value.astype(np.float64) for name, value in gradients.items()}, moved

@@ -201,6 +201,26 @@ def test_a_formula_that_loses_digits_gets_one_verdict(seed):
     assert "digits are lost at" in gradient.message
 
 
+def test_a_step_that_explains_the_error_exactly_comes_before_a_low_precision_that_might():
+    """The bias of all turns but the last is left out, and adds no more than bfloat16's rounding would."""
+    inputs = {"x": np.array([0.3, -0.2, 0.4]), "b": np.array([6.0, 6.2]), "w": np.array(0.1)}
+
+    def manual(x, b, w):
+        states = [np.zeros(2)]
+        for number in x:
+            states.append(np.tanh(number + w * states[-1] + b))
+        return {"b": 1 - states[-1] ** 2}
+
+    def reference(x, b, w):
+        h = torch.zeros(2, dtype=x.dtype)
+        for number in x:
+            h = torch.tanh(number + w * h + b)
+        return h.sum()
+
+    gradient = crosscheck(manual, reference, inputs).gradients["b"]
+    assert gradient.code == "path", gradient
+
+
 class TestManualThatRefusesOtherInputs:
     """Nobody promises that the gradient can be had anywhere but at the given inputs."""
 
@@ -231,6 +251,20 @@ class TestManualThatRefusesOtherInputs:
         for change in (lambda g: g.astype(np.float32).astype(float), lambda g: g * (1 + 1e-7 * np.sin(1e3 * given))):
             manual = self.refusing(change, lambda logits: (logits == given).all())
             assert not crosscheck(manual, self.reference, inputs).ok
+
+    def test_a_reference_may_refuse_what_rounding_and_moving_do_to_targets(self, rng):
+        def reference(logits, targets):
+            return torch.nn.functional.binary_cross_entropy(torch.sigmoid(logits), targets)
+
+        def manual(logits, targets):
+            return {"logits": (1 / (1 + np.exp(-logits)) - targets) / logits.size}
+
+        def without_label(logits, targets):
+            return {"logits": manual(logits, np.zeros_like(targets))["logits"]}
+
+        inputs = {"logits": rng.normal(size=(6, 4)), "targets": rng.integers(0, 2, (6, 4)).astype(float)}
+        assert_gradients_match(manual, reference, inputs)
+        assert not crosscheck(without_label, reference, inputs).ok
 
     def test_an_error_at_the_given_inputs_is_the_user_s(self, rng):
         inputs = self.inputs(rng) | {"targets": np.ones((6, 4))}

@@ -18,15 +18,13 @@ Verdict = tuple[str, str]
 MENDED = 0.2  # a factor near 1 explains a difference if it leaves less than a fifth of it
 
 
-def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict:
+def diagnose(case: Case, imprecise: Callable[[Case], str | None]) -> Verdict:
     """Return the code and the message for a gradient that is wrong.
 
     Parameters
     ----------
     case : Case
         The gradient.
-    low : float64 array
-        What rounding would explain in the next lower precision.
     imprecise : callable
         Returns a message if the error is that of a lower precision.
     """
@@ -37,18 +35,31 @@ def diagnose(case: Case, low: Array, imprecise: Callable[[Case], str | None]) ->
         if case.manual.size != case.reference.size:
             return "mismatch", words
         inner = case.with_manual(case.manual.reshape(case.reference.shape))
-        code, inner_words = diagnose(inner, low, imprecise)
+        code, inner_words = diagnose(inner, imprecise)
         return code, f"{words} Reshaped: {inner_words}"
     if message := imprecise(case):
         return "precision", message
     if message := partly_wrong(case):
         return "partial", message
+    return "mismatch", mismatch(case)
+
+
+def coarse_cause(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict | None:
+    """Return code and message if one cause explains every entry to the rounding of a lower precision.
+
+    That is weaker evidence than an explanation to the last bit, so it is asked for only where there is none. The
+    arguments are those of `diagnose`, and what rounding would explain in the next lower precision.
+    """
+    if not case.comparable:
+        return None
+    if message := imprecise(case):
+        return "precision", message
     loose = replace(case, allowed=low)
     if loose.wrong.any() and not agree(case.manual, case.reference, low):
         for code, cause in CAUSES:
             if message := cause(loose):
                 return code, message + " (In a lower precision than the inputs'.)"
-    return "mismatch", mismatch(case)
+    return None
 
 
 @np.errstate(over="ignore", invalid="ignore")  # products with a factor may leave the range: then it does not fit

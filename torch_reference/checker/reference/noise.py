@@ -82,7 +82,10 @@ class RoundingNoise(Mode):
             noisy = [self.jitter.constant(operand) for operand in moved]
         if name in FUSED and not steps and name.endswith(BACKWARD):  # what happens inside starts with this product
             noisy[0] = self.jitter.moved(noisy[0])
-        result = self._by_steps(steps, noisy, kwargs) if steps else operator(*noisy, **kwargs)
+        try:
+            result = self._by_steps(steps, noisy, kwargs) if steps else operator(*noisy, **kwargs)
+        except RuntimeError:  # noise led an operand out of the operator's domain: a probability above 1
+            result = operator(*args, **kwargs)
         results = result if isinstance(result, tuple) else (result,)
         self.decisions = checksum(self.decisions, name, args, results)
         if name in SELECTIONS or len(results) != len(returned):
