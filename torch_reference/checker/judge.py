@@ -4,7 +4,7 @@ First rounding, measured ever more closely while a disagreement is left; then ki
 `diagnosis`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,7 +15,7 @@ from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict, coarse_cause, diagnose, simple_cause
-from torch_reference.checker.causes.precision import Nudged, imprecise
+from torch_reference.checker.causes.precision import Nudged, finite_differences, imprecise
 from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
 from torch_reference.checker.formats import Array, Format
 from torch_reference.checker.kinks.mixtures import explains, variants
@@ -193,22 +193,23 @@ def _cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Ve
         for each, allowed in lower:
             if each == case.returned and (np.abs(case.difference) <= allowed).all():
                 return "precision", _returned_coarsely(case)
-    return diagnose(case, _imprecise(case, allowance, probe, lower[:1]))
+    return diagnose(case, partial(imprecise, lower=lower[:1], nudged=_nudges(case, allowance, probe)))
 
 
 def _coarse_cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Verdict | None:
     """Return what the causes say of a gradient that nothing explains to the last bit."""
     lower = budget.lower(allowance, case.name)
-    low = lower[0][1] if lower else case.allowed
-    return coarse_cause(case, low, _imprecise(case, allowance, probe, lower[1:]))
-
-
-def _imprecise(
-    case: Case, allowance: Allowance, probe: Probe, lower: Sequence[tuple[Format, Array]]
-) -> Callable[[Case], str | None]:
-    nudged: Nudged = partial(_nudged, case.name, allowance.reference, probe)
+    nudged = _nudges(case, allowance, probe)
     slope = partial(_slope, case.name, allowance.reference)
-    return partial(imprecise, lower=lower, nudged=nudged, slope=slope)
+
+    def inexact(case: Case) -> str | None:
+        return imprecise(case, lower[1:], nudged) or finite_differences(case, slope)
+
+    return coarse_cause(case, lower[0][1] if lower else case.allowed, inexact)
+
+
+def _nudges(case: Case, allowance: Allowance, probe: Probe) -> Nudged:
+    return partial(_nudged, case.name, allowance.reference, probe)
 
 
 def _returned_coarsely(case: Case) -> str:

@@ -44,15 +44,23 @@ def diagnose(case: Case, imprecise: Callable[[Case], str | None]) -> Verdict:
     return "mismatch", mismatch(case)
 
 
-def coarse_cause(case: Case, low: Array, imprecise: Callable[[Case], str | None]) -> Verdict | None:
+def coarse_cause(case: Case, low: Array, inexact: Callable[[Case], str | None]) -> Verdict | None:
     """Return code and message if one cause explains every entry to the rounding of a lower precision.
 
-    That is weaker evidence than an explanation to the last bit, so it is asked for only where there is none. The
-    arguments are those of `diagnose`, and what rounding would explain in the next lower precision.
+    That is weaker evidence than an explanation to the last bit, so it is asked for only where there is none.
+
+    Parameters
+    ----------
+    case : Case
+        The gradient.
+    low : float64 array
+        What rounding would explain in the next lower precision.
+    inexact : callable
+        Returns a message if the error is that of a still lower precision, or of finite differences.
     """
     if not case.comparable:
         return None
-    if message := imprecise(case):
+    if message := inexact(case):
         return "precision", message
     loose = replace(case, allowed=low)
     if loose.wrong.any() and not agree(case.manual, case.reference, low):

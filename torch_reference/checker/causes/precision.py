@@ -28,7 +28,7 @@ Nudged = Callable[[float], tuple[Array, Array] | None]
 Slope = Callable[[tuple[int, ...], float], float]
 
 
-def imprecise(case: Case, lower: Lower, nudged: Nudged, slope: Slope) -> str | None:
+def imprecise(case: Case, lower: Lower, nudged: Nudged) -> str | None:
     """Return a message if the error is that of a lower precision.
 
     Parameters
@@ -39,8 +39,6 @@ def imprecise(case: Case, lower: Lower, nudged: Nudged, slope: Slope) -> str | N
         What rounding would explain in each lower precision.
     nudged : callable
         Returns manual and reference gradient where the inputs are moved by a relative amount, or None.
-    slope : callable
-        Returns one entry of the reference gradient where that entry of the input is changed by an amount.
     """
     if not np.isfinite(case.difference).all():
         return None
@@ -56,11 +54,7 @@ def imprecise(case: Case, lower: Lower, nudged: Nudged, slope: Slope) -> str | N
                     f"Most digits are lost at {place}: to a lower precision, or to a difference of large numbers."
                 )
             break
-    if np.count_nonzero(case.wrong) < WIDESPREAD * np.count_nonzero(case.nontrivial):
-        return None
-    if np.abs(case.difference).max(initial=0.0) > SMALL * np.abs(case.reference).max(initial=0.0):
-        return None
-    return _finite_differences(case, slope)
+    return None
 
 
 def _noise(case: Case, nudged: Nudged, amount: float) -> bool:
@@ -75,8 +69,24 @@ def _noise(case: Case, nudged: Nudged, amount: float) -> bool:
     return False
 
 
-def _finite_differences(case: Case, slope: Slope) -> str | None:
-    """Forward differences err by h/2 times the second derivative, central ones by h^2/6 times the third."""
+def finite_differences(case: Case, slope: Slope) -> str | None:
+    """Return a message if the error is that of finite differences.
+
+    Forward differences err by h/2 times the second derivative, central ones by h^2/6 times the third.
+
+    Parameters
+    ----------
+    case : Case
+        The gradient.
+    slope : callable
+        Returns one entry of the reference gradient where that entry of the input is changed by an amount.
+    """
+    if not np.isfinite(case.difference).all():
+        return None
+    if np.count_nonzero(case.wrong) < WIDESPREAD * np.count_nonzero(case.nontrivial):
+        return None
+    if np.abs(case.difference).max(initial=0.0) > SMALL * np.abs(case.reference).max(initial=0.0):
+        return None
     values = np.asarray(case.inputs[case.name], dtype=np.float64)
     order = np.argsort(np.abs(case.difference), axis=None)[::-1][:PROBES]
     errors, second, third = [], [], []
