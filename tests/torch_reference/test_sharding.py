@@ -79,6 +79,7 @@ def assert_same_network(out, alone):
     assert figures(alone)[-1, 1] < figures(alone)[0, 1]  # it did learn something
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_three_processes(data, tmp_path, run_together):
     options = ("--data", data, *SMALL, "--batch-size", 4)
     alone, parts = tmp_path / "alone", tmp_path / "parts"
@@ -112,7 +113,6 @@ def processes_of(out):
     return found
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the processes by Linux's /proc")
 def test_a_process_that_dies_ends_the_run_with_a_word_and_a_whole_checkpoint(data, tmp_path):
     out = tmp_path / "out"

@@ -53,7 +53,7 @@ def pytorchs_gru(x, h0, weights):
 
 class TestLSTM:
     @given(**PROBLEMS)
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     @example(seed=0, dtype=np.float32, **LONG)
     @example(seed=1, dtype=np.float64, **LONG)
     def test_gradients_are_autograds(self, **problem):
@@ -70,7 +70,7 @@ class TestLSTM:
         assert_gradients_match(manual, reference, draw(4, ("h0", "c0"), **problem))
 
     @given(**PROBLEMS)
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     def test_outputs_are_pytorchs(self, **problem):
         inputs = draw(4, ("h0", "c0"), **problem)
         outputs = lstm(*(inputs[name] for name in ("x", "h0", "c0", *WEIGHTS)))
@@ -93,7 +93,7 @@ class TestLSTM:
 
 class TestGRU:
     @given(**PROBLEMS)
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     @example(seed=0, dtype=np.float32, **LONG)
     @example(seed=1, dtype=np.float64, **LONG)
     def test_gradients_are_autograds(self, **problem):
@@ -109,7 +109,7 @@ class TestGRU:
         assert_gradients_match(manual, reference, draw(3, ("h0",), **problem))
 
     @given(**PROBLEMS)
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     def test_outputs_are_pytorchs(self, **problem):
         inputs = draw(3, ("h0",), **problem)
         outputs = gru(*(inputs[name] for name in ("x", "h0", *WEIGHTS)))

@@ -397,6 +397,7 @@ def test_a_second_run_into_one_folder_is_told_and_the_first_goes_on(data, tmp_pa
     assert {path.name for path in out.iterdir()} == RESULTS
 
 
+@pytest.mark.slow
 def test_threads_do_not_change_the_outcome(data, tmp_path):
     data = write_tiny(data, count=3000)  # enough for several blocks
     for threads in ("1", "2"):
