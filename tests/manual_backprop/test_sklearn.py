@@ -27,7 +27,8 @@ print(json.dumps([(each["check_name"], each["status"], str(each["exception"])) f
 """
 
 
-@pytest.mark.parametrize("early_stopping", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("early_stopping", [False, True])
 def test_every_check_of_scikit_learn_passes_and_none_is_skipped(early_stopping):
     pytest.importorskip("pandas", reason="one of scikit-learn's checks needs pandas")
     done = subprocess.run(

@@ -32,6 +32,7 @@ def test_twenty_thousand_mutated_files_load_rightly_or_are_refused():
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.slow  # the drill's own test
 @pytest.mark.parametrize(
     ("planted", "message"),
     [

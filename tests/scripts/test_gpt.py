@@ -80,6 +80,7 @@ def test_both_sides_learn_the_same(text, tmp_path):
         np.testing.assert_allclose(value, weights[1][name], rtol=0, atol=1e-9 * np.abs(value).max())
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(text, tmp_path):
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     options = ("--text", text, *SMALL, "--steps", 20, "--dtype", "float64", "--quiet")
