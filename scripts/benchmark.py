@@ -34,7 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="turns of every contestant (default: 9)")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder to write into (default: docs)")
-    parser.add_argument("--network", choices=("mlp", "cnn"), help="measure only this one (default: both)")
+    parser.add_argument(
+        "--network",
+        choices=("mlp", "cnn", "layers"),
+        help="measure only this one, or only single layers (default: all)",
+    )
     parser.add_argument("--quick", action="store_true", help="float32 only, and no more than 40,000 images")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
@@ -43,12 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         options.out.mkdir(parents=True, exist_ok=True)
         recorded = options.out / "benchmark.json"
         results = json.loads(recorded.read_text()) if options.network and recorded.exists() else {}
-        results |= {"machine": machine(), "load_before": os.getloadavg()[0]}
-        if options.network != "cnn":
-            results |= measured(options.rounds, options.quick)
-        if options.network != "mlp":
+        if options.network in (None, "mlp"):
+            results |= {"machine": machine()} | measured(options.rounds, options.quick)
+        if options.network in (None, "cnn"):
             results |= convolutional_network(options.rounds)
-        results["load_after"] = os.getloadavg()[0]
+        if options.network in (None, "layers"):
+            results |= single_layers(options.rounds)
         recorded.write_text(json.dumps(results, indent=1) + "\n")
         from benchmarks.picture import draw  # not earlier: the contestants' processes import this file too
 
@@ -105,7 +109,19 @@ def convolutional_network(rounds: int) -> dict[str, Any]:
     turns, missing = take_turns(convolutional.contestants(problem), rounds, epochs=1)
     rows = compared(turns)
     print_comparison(rows, missing, problem.train_count)
-    return {"cnn, float32": rows, "cnn missing": missing}
+    return {"cnn, float32": rows, "cnn missing": missing, "cnn machine": machine()}
+
+
+def single_layers(rounds: int) -> dict[str, Any]:
+    """Measure every layer beside PyTorch's, print it and return it; nothing where PyTorch is not installed."""
+    try:
+        from benchmarks.layers import measured as by_layer
+    except ImportError as error:
+        print(f"\nsingle layers left out: {error}")
+        return {}
+    rows = by_layer.layer_times(rounds)
+    by_layer.print_layers(rows)
+    return {"layers, float32": rows, "layers machine": machine()}
 
 
 def contestants(problem: Problem) -> dict[str, Prepare]:
@@ -192,7 +208,13 @@ def machine() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = "not installed"
-    return {"cpu": cpu, "cores": os.cpu_count(), "python": platform.python_version(), **versions}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **versions,
+    }
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ Every layer is checked against autograd on fresh draws, in float32 and float64, 
 """
 
 import argparse
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,13 @@ what the check says of them. A test compares every quotation with the source and
 read in: each page needs only those above it. `python scripts/index_derivations.py` writes this page.
 
 Proven: on so many random draws of inputs and upstream gradients the gradients agree with autograd to rounding. The
-tests draw many more, with all options of a layer. Mistakes: the wrong lines on the page that the check finds.
+[tests](../../tests/manual_backprop/layers) draw many more, with all options of a layer. Mistakes: the wrong lines on
+the page that the check finds. Time: that of a forward and backward pass in float32 on one core, PyTorch's eager one
+being 1, as `python scripts/benchmark.py --network layers` measured it; first the textbook form, then the trainers' fast
+form where there is one, together with the layers named beside it.
 
-| layer | derived | code | float32 | float64 | mistakes |
-|---|---|---|---|---|---|
+| layer | derived | code | float32 | float64 | mistakes | textbook form | fast form |
+|---|---|---|---|---|---|---|---|
 """
 ORDER = (
     *("mlp", "activations", "losses", "normalization", "convolution", "pooling"),
@@ -49,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = [
         (layer_of(mistake), not verdicts(mistake).ok) for mistake in tqdm(mistakes(), unit="mistake", disable=None)
     ]
+    measured = json.loads((ROOT / "docs" / "benchmark.json").read_text(encoding="utf-8"))["layers, float32"]
     lines, failed = [], not all(noticed for _, noticed in found)
     for page, layer in tqdm(list(derived()), unit="layer", disable=None):
         agreed = [agreements(layer, dtype, options.draws) for dtype in (np.float32, np.float64)]
@@ -57,7 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
         file = getattr(layers, layer).__module__.rpartition(".")[2]
         code = f"[{file}.py](../../manual_backprop/layers/{file}.py)"
         proven = " | ".join(f"{count} of {options.draws}" for count in agreed)
-        lines.append(f"| `{layer}` | [{page}.md]({page}.md) | {code} | {proven} | {sum(tried)} of {len(tried)} |\n")
+        lines.append(
+            f"| `{layer}` | [{page}.md]({page}.md) | {code} | {proven} | {sum(tried)} of {len(tried)} "
+            f"| {' | '.join(times(layer, measured))} |\n"
+        )
     options.out.write_text(INTRODUCTION + "".join(lines), encoding="utf-8")
     return 1 if failed else 0
 
@@ -69,6 +77,23 @@ def derived() -> Iterable[tuple[str, str]]:
         for layer in (function.removesuffix("_backward") for function in functions if function.endswith("_backward")):
             if layer in CASES:
                 yield page.stem, layer
+
+
+def times(layer: str, measured: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the times of the textbook form and of the fast forms, PyTorch's = 1."""
+    fast = [
+        f"{row['of_pytorch']:.2f}{together(layer, row['layers'])} "
+        f"([{row['file']}](../../manual_backprop/fast/{row['file']}))"
+        for row in measured.values()
+        if layer in row.get("layers", ())
+    ]
+    return f"{measured[layer]['of_pytorch']:.2f}", "; ".join(fast)
+
+
+def together(layer: str, layers: Sequence[str]) -> str:
+    """Return with which other layers a fast form takes one."""
+    others = [f"`{other}`" for other in layers if other != layer]
+    return f" with {', '.join(others)}" if others else ""
 
 
 def agreements(layer: str, dtype: Any, draws: int) -> int:

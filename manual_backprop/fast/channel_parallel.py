@@ -25,8 +25,9 @@ from manual_backprop.scores import Score, Sums, count, mean_score
 
 EVALUATION_ROWS = 128
 """Rows that are scored at a time."""
-UPDATE_ROWS = 128
-"""Rows of the hidden layer's weight that are updated at a time, so that they, their gradient and state stay near."""
+UPDATE_ROWS = 392
+"""Rows of the hidden layer's weight that are updated at a time: few enough that they, their gradient and state stay
+near, and enough that workers, of which one at a time is in Python, seldom wait for each other."""
 
 Batch = tuple[Split, Rows]
 
@@ -119,7 +120,7 @@ class _Part:
         self._inputs = slice(channels.start * windows, channels.stop * windows)
         self._weight = cnn.parameters["hidden.weight"][self._inputs]
         self._state = {kind: optimizer.state[kind]["hidden.weight"][self._inputs] for kind in optimizer.kinds}
-        self._scratch = optimizer.scratch()
+        self._scratch = optimizer.scratch(UPDATE_ROWS * self._weight.shape[1])
         self._pixels = np.zeros((rows, side * side), np.uint8)
         self._images = np.zeros((rows, side * side), cnn.dtype)
         self._grad_features = np.zeros(len(self._weight) * rows, cnn.dtype)
