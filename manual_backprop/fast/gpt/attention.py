@@ -48,19 +48,20 @@ class AttentionScratch(NamedTuple):
     """What attention writes over, the same for all layers.
 
     `turned` (n, heads, D / heads, T) takes keys or values, transposed: BLAS multiplies small matrices by those in half
-    the time. `sums` is (n, heads, T, 1), `products` (n, heads, T, D / heads).
+    the time. `sums` is (n, heads, T, 1). `products` (R, D) takes products of rows, and `by_head` views them.
     """
 
     turned: Array
     sums: Array
     products: Array
+    by_head: Array
 
     @classmethod
     def make(cls, count: int, length: int, heads: int, width: int, dtype: DTypeLike) -> "AttentionScratch":
         """Return arrays for so many sequences."""
-        size = width // heads
-        shapes = (count, heads, size, length), (count, heads, length, 1), (count, heads, length, size)
-        return cls(*(aligned_empty(shape, dtype) for shape in shapes))
+        shapes = (count, heads, width // heads, length), (count, heads, length, 1), (count * length, width)
+        turned, sums, products = (aligned_empty(shape, dtype) for shape in shapes)
+        return cls(turned, sums, products, _by_head(products, count, heads))
 
 
 def attention_forward(kept: Attention, mask: Array, scratch: AttentionScratch) -> Array:
@@ -100,12 +101,12 @@ def attention_backward(kept: Attention, grad: Attention, scratch: AttentionScrat
     grad : with the gradient of the output; the others are written
     scratch : overwritten
     """
-    turned, sums, products = scratch
+    turned, sums, products, by_head = scratch
     np.matmul(kept.weights.swapaxes(2, 3), grad.mixed, out=grad.value)
     np.multiply(kept.value.swapaxes(2, 3), _scale(kept), out=turned)
-    np.multiply(grad.mixed, kept.mixed, out=products)
+    np.multiply(grad.output, kept.output, out=products)
     grad_scores = np.matmul(grad.mixed, turned, out=grad.weights)
-    grad_scores -= np.matmul(products, np.full((products.shape[3], 1), _scale(kept), products.dtype), out=sums)
+    grad_scores -= np.matmul(by_head, np.full((by_head.shape[3], 1), _scale(kept), by_head.dtype), out=sums)
     grad_scores *= kept.weights
     np.matmul(grad_scores, kept.key, out=grad.query)
     np.matmul(grad_scores.swapaxes(2, 3), kept.query, out=grad.key)
@@ -115,3 +116,8 @@ def attention_backward(kept: Attention, grad: Attention, scratch: AttentionScrat
 def _scale(attention: Attention) -> float:
     """Return the factor of scores, and of their gradient: 1 / sqrt(D / heads)."""
     return 1 / math.sqrt(attention.query.shape[3])
+
+
+def _by_head(rows: Array, count: int, heads: int) -> Array:
+    """View rows (n · T, D) as (n, heads, T, D / heads)."""
+    return rows.reshape(count, len(rows) // count, heads, -1).swapaxes(1, 2)
