@@ -210,6 +210,7 @@ FAULTS = (
     Fault("partial", D, "x", "last example left out", set_rows(-1, 0.0)),
     Fault("partial", D, "weight1", "first row twice", set_rows(0, 2.0)),
     Fault("path", layers.Recurrent, "x", "first step left out", attributes={"first_step": 1}),
+    Fault("path", layers.Recurrent, "across", "truncated", attributes={"steps_back": 1}),
     Fault("partial", layers.Attention, "value", "one step masked", set_rows((slice(None), 3), 0.0)),
     Fault("partial", D, "weight2", "one entry", one_entry(1e-9)),
     Fault("partial", layers.BatchNorm, "x", "one row", set_rows(4, -1.0)),

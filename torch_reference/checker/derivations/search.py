@@ -12,7 +12,7 @@ from torch_reference.checker.derivations.change import TURNS, Change, checked
 from torch_reference.checker.derivations.composites import composites
 from torch_reference.checker.derivations.kinds.readings import other_readings
 from torch_reference.checker.derivations.kinds.results import changed_results
-from torch_reference.checker.derivations.kinds.slopes import other_slopes
+from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes
 from torch_reference.checker.derivations.kinds.upstreams import other_upstreams
 from torch_reference.checker.derivations.kinds.ways import other_ways
 from torch_reference.checker.derivations.regions import regions
@@ -51,7 +51,10 @@ class Explanation:
 def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
     """Yield all changes, likely ones first; those nearer to the loss first where they are alike."""
     places = sites(replay, wrong)
-    written_out = composites(replay, wrong)
+    try:
+        written_out = composites(replay, wrong)
+    except RuntimeError:  # a type that PyTorch has no softmax for
+        written_out = []
     for kinds in ((other_ways, other_slopes), (other_readings,), (other_upstreams, changed_results)):
         found: list[Change] = []
         for site in places:
@@ -63,7 +66,7 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
                 if kind not in (other_ways, other_upstreams):
                     found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in kind(replay, site)]
         for site in regions(replay, wrong) if other_slopes in kinds else ():
-            found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in other_slopes(replay, site)]
+            found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in inner_left_out(replay, site)]
         yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 
 

@@ -16,8 +16,8 @@ from torch_reference.checker.derivations.change import (
     which,
 )
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, DERIVED, ELEMENTWISE, FORMS, HINGES
-from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES, Slope
-from torch_reference.checker.derivations.site import Site
+from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES, Slope, left_out
+from torch_reference.checker.derivations.site import Site, described
 from torch_reference.checker.tape.replay import Local, Replay
 
 
@@ -43,6 +43,13 @@ def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
     for name, function in ACTIVATIONS.items():
         said = f"the derivative of {name} stands where its own ({{right}}) belongs"
         yield derived(site, said, partial(_of_another, function), 1.4)
+
+
+def inner_left_out(replay: Replay, site: Site) -> Iterator[Change]:
+    """Yield the derivative of an inner function, a formula of one array, left out."""
+    inner = described(replay, site.step.inputs[0])
+    words = f"the derivative of this formula by {inner} is left out: the gradient passes unchanged"
+    yield derived(site, words, partial(_sloped, left_out, 0), 0.6)
 
 
 def _sloped(entry: Slope, k: int, local: Local, grad: Tensor, _: float) -> list[Tensor]:

@@ -73,6 +73,7 @@ SLOPES: tuple[Slope, ...] = (
     softmax.diagonal_again,
     softmax.row_sum_left_out,
     softmax.probabilities_left_out,
+    softmax.sum_along_the_other_axis,
     softmax.only_the_label,
     softmax.label_left_out,
     softmax.powers_for_probabilities,

@@ -34,6 +34,14 @@ def row_sum_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
     return grad * value(local) if local.step.name in {"_softmax", "_safe_softmax"} else None
 
 
+def sum_along_the_other_axis(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative p * (g - sum(p * g)) the sum is taken along the other axis."""
+    if local.step.name not in {"_softmax", "_safe_softmax"} or grad.dim() < 2:
+        return None
+    p, last = value(local), grad.dim() - 1
+    return p * (grad - (p * grad).sum(last - 1 if dim(local) == last else last, keepdim=True))
+
+
 def probabilities_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Of its derivative p * (g - sum(p * g)) the factor p is left out."""
     if local.step.name not in {"_softmax", "_safe_softmax"}:
