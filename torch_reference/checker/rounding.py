@@ -20,8 +20,9 @@ from torch_reference.checker.reference.modes import Watch
 from torch_reference.checker.reference.ties import HoldDecisions, Recorder
 
 # A plain check draws so many times: two where the evaluation is in the inputs' own float64, more where one entry's
-# error must be told from float32 rounding.
-FEW, FEW_LIFTED = 2, 4
+# error must be told from float32 rounding. Among many entries a scatter that is small by chance is raised to that of
+# its row or column after two draws as after one.
+FEW, FEW_LIFTED, FEW_LARGE = 2, 4, 1
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Effort:
     Attributes
     ----------
     draws : int
-        So many more draws of the scatter; None stands for `FEW` or `FEW_LIFTED`.
+        So many more draws of the scatter; None stands for the fewest.
     decompose : bool
         Draw inside fused operations too.
     alternatives : bool
@@ -45,7 +46,7 @@ class Effort:
 
 FIRST = Effort()
 CLOSER = (Effort(6, decompose=True), Effort(16, decompose=True), Effort(0, alternatives=True))
-CLOSER_LARGE = (Effort(3), Effort(2, decompose=True), Effort(0, alternatives=True))
+CLOSER_LARGE = (Effort(1, decompose=True), Effort(4, decompose=True), Effort(0, alternatives=True))
 
 
 def closer(allowance: Allowance) -> Sequence[Effort]:
@@ -66,8 +67,9 @@ def measure(reference: Reference, effort: Effort = FIRST, known: Allowance | Non
         What is known already, so that the draws add up.
     """
     known = known or _plain(reference)
-    few = FEW_LIFTED if known.evaluated < known.epsilon and not known.large else FEW
-    known = _drawn(known, few if effort.draws is None else effort.draws, effort.decompose)
+    few = FEW_LARGE if known.large else FEW_LIFTED if known.evaluated < known.epsilon else FEW
+    decompose = effort.decompose or known.large  # one draw has to see all that is rounded
+    known = _drawn(known, few if effort.draws is None else effort.draws, decompose)
     return _with_alternatives(known) if effort.alternatives else known
 
 

@@ -333,3 +333,13 @@ def test_the_note_says_between_which_gradients_the_mistake_enters():
     assert report.gradients["weight2"].ok
     assert "weight2" in report.note or "bias2" in report.note
     assert "enters between" in report.note
+
+
+def test_one_tensor_as_the_gradient_of_two_inputs_hides_no_fault(rng):
+    inputs = {"x": rng.normal(size=(3, 4)), "y": rng.normal(size=(3, 4))}
+
+    def manual(x, y):
+        return {"x": 2 * (x + y), "y": 2.0002 * (x + y)}
+
+    report = crosscheck(manual, lambda x, y: (x + y).square().sum(), inputs)
+    assert [gradient.code for gradient in report.gradients.values()] == ["match", "scale"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from torch_reference.checker.case import Case, agree, fit, ratio
+from torch_reference.checker.case import SLACK, Case, agree, fit, ratio
 from torch_reference.checker.causes.factors import CLOSE, LOOSE, describe
 from torch_reference.checker.causes.structure import partly_wrong, permuted, transposed, where, wrong_shape
 from torch_reference.checker.formats import FLOAT32, Array
@@ -78,7 +78,7 @@ def simple_cause(case: Case) -> Verdict | None:
         return (code, message) if code else None
     if words := nonfinite(case):
         return "nonfinite", words
-    near = agree(case.manual, case.reference, case.allowed)  # too near for any cause but a few wrong entries
+    near = case.excess.max(initial=0.0) <= SLACK  # too near for any cause but a few wrong entries
     for code, cause in () if near else CAUSES:
         if words := cause(case):
             return code, words

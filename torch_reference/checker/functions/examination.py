@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch_reference.checker.functions.probes.layout import layout
 from torch_reference.checker.functions.probes.needed import needed
 from torch_reference.checker.functions.probes.side_effects import side_effects
 from torch_reference.checker.functions.probes.simpler import simplified
-from torch_reference.checker.functions.probes.trial import Findings, Trial
+from torch_reference.checker.functions.probes.trial import Findings, Trial, largest, numpy
 from torch_reference.checker.functions.probes.upstream import upstream as follows_upstream
 from torch_reference.checker.judge import Judgement
 from torch_reference.checker.report.gradient import GradientReport
@@ -36,12 +37,12 @@ PROBES: tuple[Probe, ...] = (
     ("missing", needed),
 )
 # What these find explains a wrong gradient too, unless that has a cause that brings it about.
-DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite"}}
+DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite", "precision"}}
 # What is wrong for these reasons stays so, even if it is right at simpler points.
 NEARER = {"side-effect", "upstream", "layout", "missing"} | RIGHT
 SETTLED = {
     "layout": NEARER,
-    "upstream": NEARER | {"scale", "sign", "zero", "term", "transpose", "permutation", "shape"},
+    "upstream": NEARER | {"precision", "scale", "sign", "zero", "term", "transpose", "permutation", "shape"},
 }
 
 
@@ -64,7 +65,7 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
     fixed = frozenset(name for name in upstream if not run.outputs[name].requires_grad)
     fixed = frozenset() if len(fixed) == len(upstream) else fixed  # a function with no gradient at all is wrong
     try:
-        answer, error = run.answer(experiment.inputs, upstream, experiment.seed), ""
+        answer, error = run.watched(experiment.inputs, upstream, experiment.seed), ""
     except Exception as problem:
         answer, error = _without_gradients(experiment, run.outputs), f"{type(problem).__name__}: {problem}"
     shapes = {name: value.shape for name, value in expected.items()}
@@ -73,9 +74,15 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
     verdicts |= (_rounded(found, low) if low else {}) | _coarser(experiment, run.outputs)
     if not error:
         arriving = {name: value for name, value in upstream.items() if name not in fixed}
-        allowed = {name: _tolerance(case.manual, case.reference, case.allowed) for name, case in found.cases.items()}
+        cases = found.cases
         trial = Trial(
-            experiment.function, experiment.inputs, arriving, experiment.wanted, experiment.seed, answer, allowed
+            experiment.function,
+            experiment.inputs,
+            arriving,
+            experiment.wanted,
+            experiment.seed,
+            answer,
+            cache(lambda name: _tolerance(cases[name].manual, cases[name].reference, cases[name].allowed)),
         )
         verdicts = _probed(trial, verdicts, probes)
         if probes:
@@ -107,7 +114,7 @@ def _check_outputs(outputs: Tensors, expected: Tensors) -> None:
 def _without_gradients(experiment: Experiment, outputs: Tensors) -> Answer:
     """Return an answer for a backward pass that failed."""
     nothing = {name: torch.full_like(experiment.inputs[name], float("nan")) for name in experiment.wanted}
-    return Answer({name: value.detach() for name, value in outputs.items()}, nothing, ())
+    return Answer({name: value.detach() for name, value in outputs.items()}, nothing)
 
 
 def _absent(experiment: Experiment, answer: Answer, error: str, verdicts: Mapping[str, Verdict]) -> Verdicts:
@@ -182,7 +189,7 @@ def _better_elsewhere(
             continue
         point = replace(experiment, inputs=inputs)
         try:
-            answer = point.run().answer(inputs, simpler, experiment.seed)
+            answer = point.run().answer(simpler, experiment.seed)
         except Exception:  # noqa: S112 (another cause than the one that is looked for)
             continue
         judged, _ = point.judge(answer, simpler, shapes, fixed)
@@ -198,7 +205,7 @@ def _better_elsewhere(
 
 def _tolerance(given: Array, right: Array, allowed: Array) -> Array:
     """Return how far two answers may differ; more where the answer itself is larger than the right one."""
-    sizes = [float(np.abs(each[np.isfinite(each)]).max(initial=0.0)) for each in (given, right)]
+    sizes = [largest(each) for each in (given, right)]
     tolerance = 2 * max(1.0, sizes[0] / sizes[1] if sizes[1] else 1.0) * allowed
     return tolerance.reshape(given.shape) if given.size == right.size else np.broadcast_to(tolerance.max(), given.shape)
 
@@ -208,8 +215,7 @@ def _shown(answer: Answer, name: str, counted: Array) -> Any:
     tensor = answer.outputs[name] if name in answer.outputs else answer.gradients[name]
     if tensor is None:
         return counted
-    tensor = tensor.detach().cpu()
-    return tensor.float().numpy() if tensor.dtype == torch.bfloat16 else tensor.numpy()
+    return numpy(tensor)
 
 
 def _constants(outputs: Tensors, expected: Tensors) -> dict[str, GradientReport]:

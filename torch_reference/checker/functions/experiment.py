@@ -12,7 +12,7 @@ from torch_reference.checker.formats import FLOAT32, Array, format_of
 from torch_reference.checker.functions.loss import Loss
 from torch_reference.checker.functions.low_precision import LowPrecision
 from torch_reference.checker.functions.probes.calls import Answer, Forward, Function, Tensors, forward
-from torch_reference.checker.functions.probes.trial import array
+from torch_reference.checker.functions.probes.trial import array, numpy
 from torch_reference.checker.judge import Given, Judgement, judge
 from torch_reference.checker.reference.evaluation import Reference
 
@@ -54,8 +54,9 @@ class Experiment:
         drawn = {}
         for name, output in outputs.items():
             if output.is_floating_point():
-                numbers = torch.randn(output.shape, generator=generator, dtype=torch.float64)
-                drawn[name] = (numbers + numbers.sign() / 4).to(output.device, output.dtype)  # none is nearly zero
+                dtype = output.dtype if output.dtype == torch.float64 else torch.float32
+                numbers = torch.randn(output.shape, generator=generator, dtype=dtype)
+                drawn[name] = numbers.add_(numbers.sign(), alpha=0.25).to(output.device, output.dtype)  # none near zero
         return drawn
 
     def expected(self, native: bool = False) -> Tensors:
@@ -98,7 +99,7 @@ class Experiment:
         for name, gradient in answer.gradients.items():
             given[name] = _given(torch.zeros_like(self.inputs[name]) if gradient is None else gradient)
         loss = Loss(self.reference, self._moved(), shaped, fixed)
-        reference = Reference(loss, tensors, tuple(given), self.seed)
+        reference = Reference(loss, tensors, tuple(given), self.seed, pairs=loss.pairs)
         low = LowPrecision(given, reference, loss) if reference.coarsest.epsilon > FLOAT32.epsilon else None
 
         def elsewhere(amount: float) -> tuple[dict[str, Array], dict[str, Any]] | None:
@@ -114,10 +115,10 @@ class Experiment:
 
     def _shown(self, upstream: Tensors) -> dict[str, Any]:
         """Return the numbers of the problem, of which causes look for multiples."""
-        shown: dict[str, Any] = {f"the upstream gradient of {name}": array(value) for name, value in upstream.items()}
+        shown: dict[str, Any] = {f"the upstream gradient of {name}": numpy(value) for name, value in upstream.items()}
         for name, value in self.inputs.items():
             if isinstance(value, torch.Tensor):
-                shown[name] = array(value) if value.is_floating_point() else value.detach().cpu().numpy()
+                shown[name] = numpy(value)
             elif isinstance(value, int | float) and not isinstance(value, bool):
                 shown[name] = np.asarray(value)
         return shown
@@ -133,7 +134,7 @@ class Experiment:
             noise = 2 * torch.rand(value.shape, generator=generator, dtype=torch.float64) - 1
             moved[name] = (value.double() * (1 + amount * noise.to(value.device))).to(value.dtype)
         try:
-            answer = forward(self.function, moved, self.wanted, self.seed).answer(moved, upstream, self.seed)
+            answer = forward(self.function, moved, self.wanted, self.seed).answer(upstream, self.seed)
         except Exception:
             return None
         found = {name: array(answer.outputs[name]) for name in upstream}

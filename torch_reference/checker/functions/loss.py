@@ -39,8 +39,15 @@ class Loss:
     upstream: Mapping[str, torch.Tensor]
     fixed: frozenset[str] = frozenset()
 
-    def __call__(self, *, stored: int | None = None, **tensors: torch.Tensor) -> torch.Tensor:
-        """Return the loss.
+    def __call__(self, **tensors: torch.Tensor) -> torch.Tensor:
+        """Return the loss for the floating inputs and the upstream gradients."""
+        total = torch.zeros((), dtype=torch.float64)
+        for name, output in self.pairs(None, **tensors).items():
+            total = total.to(output.device) + (output.double() * tensors[name].double()).sum()
+        return total
+
+    def pairs(self, stored: int | None = None, /, **tensors: torch.Tensor) -> Tensors:
+        """Return the outputs under the names of their upstream gradients.
 
         Parameters
         ----------
@@ -51,13 +58,11 @@ class Loss:
             The floating inputs and the upstream gradients.
         """
         outputs = self.outputs(tensors)
-        total = torch.zeros((), dtype=torch.float64)
-        for number, name in enumerate(self.upstream):
-            output = outputs[name].detach() if name in self.fixed else outputs[name]
-            if stored is not None:
+        found = {name: outputs[name].detach() if name in self.fixed else outputs[name] for name in self.upstream}
+        if stored is not None:
+            for number, (name, output) in enumerate(found.items()):
                 _shift(output, format_of(self.upstream[name].dtype).epsilon, 1000 * number + stored)
-            total = total.to(output.device) + (output.double() * tensors[name].double()).sum()
-        return total
+        return found
 
     def outputs(self, tensors: Mapping[str, torch.Tensor]) -> Tensors:
         """Return the outputs of the reference."""

@@ -111,7 +111,7 @@ class LowPrecision(Budget):
     def _stored(self) -> Gradients:
         """The scatter where the outputs are rounded in memory before the backward pass reads them."""
         plain = self.reference.gradients()
-        draws = [replace(self.reference, function=partial(self.loss, stored=seed)) for seed in range(STORED)]
+        draws = [replace(self.reference, pairs=partial(self.loss.pairs, seed)) for seed in range(STORED)]
         scatter = _scatter([draw.gradients() for draw in draws], plain)
         return scatter | {name: np.zeros_like(scatter[name]) for name in self.loss.upstream}  # `_last` has these
 

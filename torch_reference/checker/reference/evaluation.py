@@ -1,7 +1,7 @@
 """What autograd says: the reference loss and its gradients, evaluated as often as the check needs."""
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,6 +39,9 @@ class Reference:
     lifted : bool
         Whether all inputs are evaluated in float64. Those of lower precision are lifted without loss, so that the
         reference is right to far more digits than the gradient under test.
+    pairs : callable, optional
+        If the loss is the sum over some outputs of sum(output * weight), with inputs as weights: gets what `function`
+        gets and returns the name of each weight with the output. The gradient by a weight is the output itself.
     """
 
     function: Callable[..., Any]
@@ -46,6 +49,7 @@ class Reference:
     wanted: tuple[str, ...]
     seed: int = 0
     lifted: bool = True
+    pairs: Callable[..., dict[str, torch.Tensor]] | None = None
 
     @property
     def coarsest(self) -> Format:
@@ -64,7 +68,7 @@ class Reference:
 
     def returned(self) -> Any:
         """Return what the function returns, be it a loss or not."""
-        return self._run(())[0]
+        return self._run((), self.function)[0]
 
     def loss(self) -> float:
         """Return the value of the loss."""
@@ -78,14 +82,14 @@ class Reference:
         *modes : Mode
             Each sees, and may change, every operation; the last one first.
         """
-        loss, leaves = self._forward(modes)
-        backward = [mode for mode in self._modes(modes) if mode.backward]
-        with _quiet(self._default()), stacked(backward):
-            found = torch.autograd.grad(loss, [leaves[name] for name in self.wanted], allow_unused=True)
-        return {
-            name: np.zeros(leaves[name].shape) if gradient is None else gradient.detach().double().cpu().numpy()
-            for name, gradient in zip(self.wanted, found, strict=True)
-        }
+        if self.pairs is None:
+            loss, leaves = self._forward(modes)
+            return _arrays(self._derived([(loss, None)], leaves, list(self.wanted), modes))
+        outputs, leaves = self._run(modes, self.pairs)
+        weighted = [(output, leaves[name].detach()) for name, output in outputs.items() if output.requires_grad]
+        others = [name for name in self.wanted if name not in outputs]
+        found = outputs | self._derived(weighted, leaves, others, modes)
+        return _arrays({name: found[name] for name in self.wanted})
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return fresh tensors of the inputs, in the precision of the evaluation."""
@@ -109,6 +113,27 @@ class Reference:
         found = {id(node.variable): steps for node, steps in distance.items() if hasattr(node, "variable")}
         return {name: found[id(leaves[name])] for name in self.wanted if id(leaves[name]) in found}
 
+    def _derived(
+        self,
+        outputs: Sequence[tuple[torch.Tensor, torch.Tensor | None]],
+        leaves: dict[str, torch.Tensor],
+        names: list[str],
+        modes: tuple[Mode, ...],
+    ) -> dict[str, torch.Tensor]:
+        """Return the gradients by some leaves of outputs with given weights."""
+        backward = [mode for mode in self._modes(modes) if mode.backward]
+        found: Any = [None] * len(names)
+        if outputs and names:
+            weights = [weight if weight is None else weight.to(output.dtype) for output, weight in outputs]
+            with _quiet(self._default()), stacked(backward):
+                found = torch.autograd.grad(
+                    [output for output, _ in outputs], [leaves[name] for name in names], weights, allow_unused=True
+                )
+        return {
+            name: torch.zeros(leaves[name].shape, dtype=FLOAT64.tensor) if gradient is None else gradient
+            for name, gradient in zip(names, found, strict=True)
+        }
+
     def _default(self) -> torch.dtype:
         return FLOAT64.tensor if self.lifted else self.coarsest.tensor
 
@@ -117,16 +142,16 @@ class Reference:
         return (*modes, Cast(FLOAT64)) if self.lifted else modes
 
     def _forward(self, modes: tuple[Mode, ...]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        returned, leaves = self._run(modes)
+        returned, leaves = self._run(modes, self.function)
         return _checked(returned), leaves
 
-    def _run(self, modes: tuple[Mode, ...]) -> tuple[Any, dict[str, torch.Tensor]]:
+    def _run(self, modes: tuple[Mode, ...], function: Callable[..., Any]) -> tuple[Any, dict[str, torch.Tensor]]:
         tensors = self.tensors()
         for mode in modes:
             mode.begin(tensors.values())
         leaves = {name: value.requires_grad_() for name, value in tensors.items() if value.is_floating_point()}
         with self.evaluating(modes):
-            return self.function(**tensors), leaves
+            return function(**tensors), leaves
 
 
 def is_floating(value: Any) -> bool:
@@ -140,6 +165,19 @@ def exact(value: Any) -> NDArray[Any]:
         array = value.detach().cpu()
         return (array.double() if is_floating(value) else array.clone()).numpy().copy()
     return np.array(value, dtype=np.float64 if is_floating(value) else None)
+
+
+def _arrays(tensors: Mapping[str, torch.Tensor]) -> Gradients:
+    """Return arrays each of which has memory of its own: autograd may return one tensor for two inputs."""
+    found, seen = {}, set()
+    for name, tensor in tensors.items():
+        double = tensor.detach().double().cpu()
+        storage = double.untyped_storage()
+        if storage.data_ptr() in seen or storage.nbytes() != double.numel() * double.element_size():
+            double = double.clone(memory_format=torch.contiguous_format)
+        seen.add(storage.data_ptr())
+        found[name] = double.numpy()
+    return found
 
 
 def _tensor(value: Any, lift: bool) -> torch.Tensor:

@@ -100,17 +100,16 @@ class RoundingNoise(Mode):
     def _one_by_one(
         self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], sums: Any
     ) -> tuple[Any, ...]:
-        """Run a backward pass once for each of its results, each with the noise of its own sums and means."""
+        """Run a backward pass once for its results that are added up alike, with the noise of their sums and means."""
         results: list[Any] = [None] * len(sums)
-        for number, ((terms, axes), wanted) in enumerate(zip(sums, args[-1], strict=True)):
-            if wanted:
-                gradient, *others = (
-                    self.jitter.moved(operand) if self._is_input(operand) else operand for operand in args
-                )
-                gradient = self.jitter.of_terms(gradient, axes, terms) if axes else self.jitter.moved(gradient)
-                mask = [other == number for other in range(len(sums))]
-                result = operator(gradient, *others[:-1], mask, **kwargs)[number]
-                results[number] = self.jitter.moved(result, max(1.0, terms / 3), fresh=True)
+        gradient, *others = (self.jitter.moved(operand) if self._is_input(operand) else operand for operand in args)
+        for terms, axes in dict.fromkeys(sums):
+            mask = [wanted and alike == (terms, axes) for alike, wanted in zip(sums, args[-1], strict=True)]
+            if any(mask):
+                noisy = self.jitter.of_terms(gradient, axes, terms) if axes else self.jitter.moved(gradient)
+                found = operator(noisy, *others[:-1], mask, **kwargs)
+                for number in (number for number, wanted in enumerate(mask) if wanted):
+                    results[number] = self.jitter.moved(found[number], max(1.0, terms / 3), fresh=True)
         if results[0] is not None and (means := centred_axes(name, args)):
             results[0] = self.jitter.of_means(results[0], means)
         return tuple(results)

@@ -61,3 +61,12 @@ def test_the_caller_s_arrays_stay_as_they_are(rng):
     before = x.copy()
     Reference(lambda x: (x.detach().mul_(2) * x).sum(), {"x": x}, ("x",)).gradients()
     np.testing.assert_array_equal(x, before)
+
+
+def test_gradients_of_two_inputs_do_not_share_memory():
+    inputs = {"x": np.arange(6.0).reshape(2, 3), "y": np.ones((2, 3))}
+    found = Reference(lambda x, y: (x + y).square().sum() + x.sum(), inputs, ("x", "y")).gradients()
+    assert not np.shares_memory(found["x"], found["y"])
+    added = Reference(lambda x, y: (x + y).sum(), inputs, ("x", "y")).gradients()
+    added["x"] *= 2  # in place, as the check does
+    np.testing.assert_array_equal(added["y"], 1)

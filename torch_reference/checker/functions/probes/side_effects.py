@@ -97,4 +97,6 @@ def _unstable(trial: Trial, name: str) -> str:
 
 def _less(grown: torch.Tensor | None, plain: torch.Tensor | None) -> torch.Tensor | None:
     """Return what was added."""
-    return grown if grown is None or plain is None else grown.double() - plain.double()
+    return (
+        grown if grown is None or plain is None else grown.to(torch.promote_types(grown.dtype, torch.float32)) - plain
+    )

@@ -56,4 +56,4 @@ def _times(upstream: Tensors, factor: float) -> Tensors:
 
 
 def _half(gradient: torch.Tensor | None) -> torch.Tensor | None:
-    return None if gradient is None else gradient.double() / 2
+    return None if gradient is None else gradient / 2
