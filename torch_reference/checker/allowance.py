@@ -1,6 +1,7 @@
 """What two correct gradients may differ by, given how far noise has moved each entry."""
 
 import math
+from collections.abc import Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,8 @@ FINAL = 4.0
 ORDERS = 2.0
 # Entries from which every draw is dear: there two have to do, and a few more for a closer look.
 LARGE = 2**19
+UNLUCKY = 100  # one time in so many the smallest scatter is as many times smaller than usual
+LEAST = 1e-300  # stands for the mean size of zeros
 BLOCK = 2**18  # entries that a pass looks at together: they fit the cache
 
 
@@ -85,8 +88,8 @@ class Allowance:
         """What rounding may do, in units of what noise does on average."""
         return self.factor * GAUSSIAN * self.epsilon / 2 / self.amplitude
 
-    def noise(self, number: int, decompose: bool = False) -> RoundingNoise:
-        """Return the noise with one of the seeds from 0 to 999."""
+    def noise(self, number: int, decompose: Set[str] = frozenset()) -> RoundingNoise:
+        """Return the noise with one of the seeds from 0 to 999, in every step of some fused operations too."""
         return RoundingNoise(self.amplitude, self.reference.seed * 1000 + 1 + number, self.finite, decompose)
 
     def allowed(self, name: str, epsilon: float | None = None) -> Array:
@@ -112,7 +115,7 @@ def bound(allowance: Allowance, moved: Array, draws: int, value: Array, epsilon:
         limit = np.asarray(np.abs(value))
         limit *= allowance.evaluated  # the noise itself is seen in whole units
         limit += moved
-        limit = raised(limit, draws)
+        limit = raised(limit, draws, np.abs(value) if allowance.large else None)
         for rows in _blocks(limit):
             limit[rows] *= per_move
             limit[rows] += FINAL * epsilon / 2 * np.abs(value[rows])
@@ -120,21 +123,25 @@ def bound(allowance: Allowance, moved: Array, draws: int, value: Array, epsilon:
     return limit
 
 
-def raised(scatter: Array, draws: int) -> Array:
+def raised(scatter: Array, draws: int, sizes: Array | None = None) -> Array:
     """Raise scatters that are small by chance towards the mean of their row and column, in place.
 
     Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much they are raised, at
-    most: small entries beside large ones keep a small allowance.
+    most: small entries beside large ones keep a small allowance. Where the sizes of the entries are given, after few
+    draws of many, bad luck counts, and large ones beside small ones are raised in proportion.
     """
     if scatter.size < 2:
         return scatter
     axes = range(scatter.ndim)
     others = [tuple(other for other in axes if other != axis) or None for axis in axes]
     pools = [np.asarray(scatter.mean(axis=other, keepdims=True)) for other in others]
+    means = [] if sizes is None else [np.maximum(sizes.mean(axis=other, keepdims=True), LEAST) for other in others]
     for rows in _blocks(scatter):
-        higher = scatter.size ** (1 / draws) * scatter[rows]
-        for pool in pools:
-            np.minimum(higher, pool[rows] if len(pool) > 1 else pool, out=higher)
+        higher = (scatter.size * (1 if sizes is None else UNLUCKY)) ** (1 / draws) * scatter[rows]
+        for number, pool in enumerate(pools):
+            own = rows if len(pool) > 1 else ...
+            limit = pool[own] if sizes is None else pool[own] * np.maximum(sizes[rows] / means[number][own], 1)
+            np.minimum(higher, limit, out=higher)
         np.maximum(higher, scatter[rows], out=scatter[rows])
     return scatter
 

@@ -6,7 +6,7 @@ causes there: large for sums that nearly cancel and for ill-conditioned problems
 gradients may differ by `FACTOR * s`, by the rounding of the result itself, and by what the format cannot represent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch_reference.checker.reference.alternatives import ExactSoftplus, NaiveS
 from torch_reference.checker.reference.decisions import Decision
 from torch_reference.checker.reference.evaluation import Gradients, Reference
 from torch_reference.checker.reference.modes import Watch
+from torch_reference.checker.reference.operations import FUSED, SUMS_BY_RESULT
 from torch_reference.checker.reference.ties import HoldDecisions, Recorder
 
 # A plain check draws so many times: two where the evaluation is in the inputs' own float64, more where one entry's
@@ -33,20 +34,20 @@ class Effort:
     ----------
     draws : int
         So many more draws of the scatter; None stands for the fewest.
-    decompose : bool
-        Draw inside fused operations too.
+    decompose : set of str
+        Draw inside these fused operations too.
     alternatives : bool
         See what naive sums, an exact softplus and the inputs' own precision do to the gradient.
     """
 
     draws: int | None = None
-    decompose: bool = False
+    decompose: Set[str] = frozenset()
     alternatives: bool = False
 
 
 FIRST = Effort()
-CLOSER = (Effort(6, decompose=True), Effort(16, decompose=True), Effort(0, alternatives=True))
-CLOSER_LARGE = (Effort(1, decompose=True), Effort(4, decompose=True), Effort(0, alternatives=True))
+CLOSER = (Effort(6, FUSED), Effort(16, FUSED), Effort(0, alternatives=True))
+CLOSER_LARGE = (Effort(1, FUSED), Effort(4, FUSED), Effort(0, alternatives=True))
 
 
 def closer(allowance: Allowance) -> Sequence[Effort]:
@@ -68,14 +69,14 @@ def measure(reference: Reference, effort: Effort = FIRST, known: Allowance | Non
     """
     known = known or _plain(reference)
     few = FEW_LARGE if known.large else FEW_LIFTED if known.evaluated < known.epsilon else FEW
-    decompose = effort.decompose or known.large  # one draw has to see all that is rounded
+    decompose = effort.decompose or (FUSED - SUMS_BY_RESULT if known.large else effort.decompose)  # all that cancels
     known = _drawn(known, few if effort.draws is None else effort.draws, decompose)
     return _with_alternatives(known) if effort.alternatives else known
 
 
 def with_decisions(allowance: Allowance, decisions: Sequence[Decision], number: int) -> Gradients:
     """Evaluate with noise, but with given decisions."""
-    return allowance.reference.gradients(allowance.noise(number, decompose=True), HoldDecisions(decisions))
+    return allowance.reference.gradients(allowance.noise(number, FUSED), HoldDecisions(decisions))
 
 
 def distance(gradients: Gradients, reference: Gradients) -> Gradients:
@@ -107,7 +108,7 @@ def _plain(reference: Reference) -> Allowance:
     return Allowance(reference, gradients, epsilon, evaluated, watch.decisions, watch.finite)
 
 
-def _drawn(known: Allowance, number: int, decompose: bool) -> Allowance:
+def _drawn(known: Allowance, number: int, decompose: Set[str]) -> Allowance:
     """Evaluate with noise, with all decisions as they were, and add what it does to the scatter."""
     moved = dict(known.moved)
     plain: Sequence[Decision] | None = None

@@ -5,7 +5,7 @@ of intermediate results counts and not only that of the inputs.
 """
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 import torch
@@ -45,8 +45,8 @@ class RoundingNoise(Mode):
         Seed of the hash.
     finite : bool
         Whether the computation meets no infinity or NaN; saves looking for them.
-    decompose : bool
-        Give noise to every step inside the operations that PyTorch fuses, too.
+    decompose : set of str
+        Give noise to every step inside these operations that PyTorch fuses, too.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class RoundingNoise(Mode):
         Checksum of all decisions that the computation took (which side of zero, which one is the largest).
     """
 
-    def __init__(self, amplitude: float, seed: int, finite: bool = False, decompose: bool = False) -> None:
+    def __init__(self, amplitude: float, seed: int, finite: bool = False, decompose: Set[str] = frozenset()) -> None:
         super().__init__()
         self.jitter = Jitter(amplitude, seed, finite)
         self.decompose = decompose
@@ -69,7 +69,7 @@ class RoundingNoise(Mode):
         """Run one operation with noise."""
         if self.decompose:  # equal results of different operations were rounded apart
             self.jitter.salt = zlib.crc32(name.encode()) * 0x100000001
-        steps = decomposition(operator) if self.decompose and name in FUSED else None
+        steps = decomposition(operator) if name in self.decompose else None
         if not steps and (sums := sums_by_result(name, args)):
             return self._one_by_one(operator, name, args, kwargs, sums)
         terms, place, axes = partial_sums(name, args)

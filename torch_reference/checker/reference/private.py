@@ -73,7 +73,16 @@ def returns_of(operator: Any) -> list[Any]:
 
 def decomposition(operator: Any) -> Any:
     """Return the function that computes an operator by smaller ones, or None."""
-    return decomposition_table.get(operator)
+    return _var_mean if operator == torch.ops.aten.var_mean.correction else decomposition_table.get(operator)
+
+
+def _var_mean(x: torch.Tensor, dim: Any = None, *, correction: float | None = None, keepdim: bool = False) -> Any:
+    """Return variance and mean; PyTorch's own function for it has a step that takes ten times as long."""
+    mean = x.mean(dim, keepdim=True)
+    centred = x - mean
+    total = (centred * centred).sum(dim, keepdim=keepdim)
+    count = x.numel() / max(1, mean.numel()) - (1 if correction is None else correction)
+    return total / max(0, count), mean if keepdim else mean.reshape(total.shape)
 
 
 def overload_of(operator: Any) -> str:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 from torch_reference.checker.reference.noise import RoundingNoise  # noqa: E402 (needs torch)
+from torch_reference.checker.reference.operations import FUSED  # noqa: E402 (needs torch)
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -73,7 +74,7 @@ def test_cancellation_inside_a_fused_operation_shows_when_it_is_taken_apart():
     changes = []
     for seed in range(20):
         leaf = logits.clone().requires_grad_()
-        with RoundingNoise(1e-9, seed, decompose=True):
+        with RoundingNoise(1e-9, seed, decompose=FUSED):
             loss = (torch.softmax(leaf, 1) * upstream).sum()
             changes.append(float(torch.autograd.grad(loss, leaf)[0][0, 0]))
     assert 1e-11 < np.std(changes) < 1e-8  # the exact gradient is 0, as p (1 - p - q)
