@@ -17,6 +17,7 @@ from torch_reference.checker.reference.evaluation import Reference
 UNEXPLAINED = {"mismatch", "partial"}
 WITHOUT_PLACE = UNEXPLAINED | {"term"}
 OTHER_KINDS = {"kink", "precision", "nonfinite", "shape", "unreduced"}  # nothing that a step of the derivation does
+STEPS = 4  # of their own precision, at least
 NEARBY = 1e-3  # how far inputs move to see whether an explanation holds there too, relative
 
 
@@ -75,7 +76,7 @@ def _moved(
     cases: Mapping[str, Case], wrong: list[str], reference: Reference, probe: Probe
 ) -> tuple[Reference, Target] | None:
     """Return the reference and the gradients at inputs that are moved a little."""
-    found = probe(NEARBY)
+    found = probe(max(NEARBY, STEPS * reference.coarsest.epsilon))
     if found is None or not set(cases) <= set(found[0]):
         return None
     there = replace(reference, inputs=found[1], wanted=tuple(cases))

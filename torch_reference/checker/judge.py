@@ -13,7 +13,7 @@ import numpy as np
 
 from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.budget import Budget
-from torch_reference.checker.case import Case, Probe
+from torch_reference.checker.case import Case, Probe, agree
 from torch_reference.checker.causes.diagnosis import Verdict, coarse_cause, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, finite_differences, imprecise
 from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
@@ -113,6 +113,7 @@ def judge(
     kinked = {name: cases[name].manual for name, verdict in verdicts.items() if verdict == KINK}
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
+    verdicts |= _exchanged(cases, verdicts)
     if search and WITHOUT_PLACE.intersection(code for code, _ in verdicts.values()):
         verdicts |= derived(cases, verdicts, allowance, probe)
     for name in [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]:
@@ -120,6 +121,17 @@ def judge(
     if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
         verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))
     return Judgement(cases, verdicts, allowance)
+
+
+def _exchanged(cases: Mapping[str, Case], verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """Return the verdicts on unexplained gradients that are the right ones of other inputs."""
+    found = {}
+    for name in (name for name in cases if verdicts[name][0] in UNEXPLAINED):
+        for other, right in cases.items():
+            alike = other != name and right.reference.shape == cases[name].manual.shape
+            if alike and agree(cases[name].manual, right.reference, right.allowed):
+                found[name] = "permutation", f"It is the right gradient of {other}: the two have changed places?"
+    return found
 
 
 def _at_odds(names: list[str]) -> str:

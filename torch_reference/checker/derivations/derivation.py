@@ -12,6 +12,7 @@ from torch_reference.checker.reference.evaluation import Reference
 from torch_reference.checker.tape.recording import record
 from torch_reference.checker.tape.replay import Replay
 
+WHOLE = {"silu", "gelu"}  # derived by the lines of their formulas, or as a whole
 AGREES = 1e-9  # the recorded steps must give autograd's own gradients, relative to their largest entry
 SMALL, SECONDS, LONGER = 100_000, 2.0, 10.0  # values on a tape up to which two seconds are enough to look
 
@@ -50,13 +51,27 @@ def derivation(
     elsewhere : callable
         Returns the same at inputs that are moved a little, or None.
     """
-    replay = replayed(reference, target)
-    if replay is None:
-        return None
+    ended = 0.0
+    for composite in (False, True):
+        replay = replayed(reference, target, composite)
+        if replay is not None:
+            found = _explained(replay, target, elsewhere, composite)
+            if isinstance(found, Derivation):
+                return found
+            ended = found or ended
+            if not any(step.place.call in WHOLE for step in replay.tape.steps):
+                break
+    return ended or None
+
+
+def _explained(
+    replay: Replay, target: Target, elsewhere: Callable[[], tuple[Reference, Target] | None], composite: bool
+) -> Derivation | float | None:
+    """Return what one change of a recorded reference explains."""
 
     def second() -> tuple[Replay, Target] | None:
         moved = elsewhere()
-        again = replayed(*moved) if moved else None
+        again = replayed(*moved, composite) if moved else None
         alike = again and [step.func for step in again.tape.steps] == [step.func for step in replay.tape.steps]
         return (again, moved[1]) if moved and again and alike else None
 
@@ -68,18 +83,16 @@ def derivation(
     return Derivation(code(found[0]), message(found), found[0].affected, found[0].factor)
 
 
-def replayed(reference: Reference, target: Target) -> Replay | None:
-    """Return the recorded reference if it gives autograd's gradients, by formulas or else by PyTorch's operations."""
-    for composite in (False, True):
-        try:
-            replay = Replay(*record(reference, composite), list(target.base))
-        except Exception:  # noqa: S112 (a reference that runs only without a recorder is not explained)
-            continue
-        gradients = replay.gradients({})
-        if all(
-            np.abs(gradients[name].reshape(-1).numpy() - right).max(initial=0.0)
-            <= AGREES * np.abs(right).max(initial=0.0) + target.floor
-            for name, right in target.base.items()
-        ):
-            return replay
-    return None
+def replayed(reference: Reference, target: Target, composite: bool) -> Replay | None:
+    """Return the recorded reference, by formulas or by PyTorch's operations, if it gives autograd's gradients."""
+    try:
+        replay = Replay(*record(reference, composite), list(target.base))
+    except Exception:  # a reference that runs only without a recorder is not explained
+        return None
+    gradients = replay.gradients({})
+    agrees = all(
+        np.abs(gradients[name].reshape(-1).numpy() - right).max(initial=0.0)
+        <= AGREES * np.abs(right).max(initial=0.0) + target.floor
+        for name, right in target.base.items()
+    )
+    return replay if agrees else None

@@ -7,10 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from torch_reference.checker.formats import FLOAT32
+
 Array = NDArray[np.float64]
 SLACK = 4.0  # times the allowance of the right gradient: that of the wrong one is not measured
 ROUNDINGS = 256.0  # of the largest entry: where the right gradient is zero, the wrong one still rounds
 REMAINS = 0.01  # of the difference from the right gradient that an explanation may leave
+MOST = 0.1  # the same where rounding is a large part of it
 SAMPLE = 64  # entries that are looked at first
 
 
@@ -40,11 +43,12 @@ class Target:
         self.base = {name: value.reshape(-1) for name, value in reference.items()}
         self.allowed = {name: SLACK * allowed[name].reshape(-1) for name in reference}
         largest = max((float(np.abs(value).max(initial=0.0)) for value in self.goal.values()), default=0.0)
-        self.floor = epsilon * largest
+        self.inside = min(epsilon, FLOAT32.epsilon)  # kernels compute in float32 and round what they store
+        self.floor = self.inside * largest
         self.places = {name: torch.from_numpy(self._telling(name)) for name in reference}
         self.tell = self._told({name: torch.from_numpy(self.goal[name]) for name in reference})
         self.near = self._told({name: torch.from_numpy(self._bound(name)) for name in reference})
-        self.near += 1e-3 * np.abs(self.tell)
+        self.near += max(1e-3, epsilon) * np.abs(self.tell)
 
     def matched(self, found: Mapping[str, Tensor]) -> float | None:
         """Return the number that brings a few telling entries near the wrong gradients, 1 if any may; None if none."""
@@ -53,7 +57,7 @@ class Target:
             return 1.0
         square = float(told @ told)
         factor = float(told @ self.tell) / square if square > 0 else 0.0
-        if factor == 0 or not np.isfinite(factor) or abs(factor - 1) < 1e-6 or told.size < 3:
+        if factor == 0 or not np.isfinite(factor) or abs(factor - 1) < max(1e-6, self.epsilon) or told.size < 3:
             return None
         return factor if self._near(factor * told) else None
 
@@ -62,10 +66,10 @@ class Target:
         for name, goal in self.goal.items():
             value = found[name].reshape(-1).numpy() * (share if name in self.wrong else 1.0)
             rest = np.abs(value - goal)
-            bound = self._bound(name) + ROUNDINGS * self.epsilon * np.abs(value).max(initial=0.0)
+            bound = self._bound(name) + ROUNDINGS * self.inside * np.abs(value).max(initial=0.0)
             if not (rest <= leeway * bound).all():
                 return False
-            if name in self.wrong and np.linalg.norm(rest) > REMAINS * np.linalg.norm(goal - self.base[name]):
+            if name in self.wrong and np.linalg.norm(rest) > self._remains(name):
                 return False
         return True
 
@@ -83,10 +87,12 @@ class Target:
         way, rest = self._told(one) - start, self.tell - start
         square = float(way @ way)
         share = float(way @ rest) / square if square > 0 else float("nan")
-        usual = min(abs(share), abs(share + 1), abs(share - 2)) < 1e-6
-        if not np.isfinite(share) or np.count_nonzero(way) < (2 if usual else 5):
+        whole = next((usual for usual in (0.0, -1.0, 2.0) if abs(share - usual) < max(1e-6, self.epsilon)), None)
+        if not np.isfinite(share) or np.count_nonzero(way) < (5 if whole is None else 2):
             return None
-        return share if np.linalg.norm(rest - share * way) <= 1e-6 * np.linalg.norm(rest) + self.floor else None
+        share = share if whole is None else whole
+        left = 1e-6 * np.linalg.norm(rest) + self.epsilon * np.linalg.norm(self.tell) + self.floor
+        return share if np.linalg.norm(rest - share * way) <= left else None
 
     def _told(self, found: Mapping[str, Tensor]) -> Array:
         """Return the telling entries of the wrong gradients."""
@@ -98,7 +104,12 @@ class Target:
 
     def _bound(self, name: str) -> Array:
         size = np.abs(self.goal[name]).max(initial=0.0)
-        return self.allowed[name] + ROUNDINGS * self.epsilon * size + self.floor
+        return self.allowed[name] + ROUNDINGS * self.inside * size + self.floor + self.epsilon * np.abs(self.goal[name])
+
+    def _remains(self, name: str) -> float:
+        """Return how much of the difference may be left: little of it, beside the rounding of what was returned."""
+        difference = float(np.linalg.norm(self.goal[name] - self.base[name]))
+        return min(REMAINS * difference + self.epsilon * float(np.linalg.norm(self.goal[name])), MOST * difference)
 
     def _telling(self, name: str) -> NDArray[np.intp]:
         """Return the entries that differ most from the right gradient, and the largest ones."""

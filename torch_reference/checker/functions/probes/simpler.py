@@ -1,6 +1,6 @@
 """Simpler points than a given one: where a function is right there, what was taken away is what it gets wrong."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -8,6 +8,12 @@ import torch
 from torch_reference.checker.functions.probes.calls import Tensors
 
 AXES = 4  # of an output, of which so many at most are tried
+# How many of the first entries along an axis are kept, and the words for the others.
+PARTS: tuple[tuple[Callable[[int], int], str], ...] = (
+    (lambda size: min(1, size), "after the first entry"),
+    (lambda size: max(0, size - 1), "in the last entry"),
+    (lambda size: 2 ** ((size - 1).bit_length() - 1) if size > 1 else size, "after a power of two"),
+)
 
 
 def simplified(
@@ -23,9 +29,26 @@ def simplified(
         for name, value in upstream.items():
             words = f"It does not follow the upstream gradient of {name}: right only where that is zero."
             yield words, "upstream", inputs, {**upstream, name: torch.zeros_like(value)}
-    for axis in range(min(AXES, max(value.dim() for value in upstream.values()))):
+    axes = range(min(AXES, max(value.dim() for value in upstream.values())))
+    for axis in axes:
+        for kept, words in PARTS:
+            said = (
+                f"Along axis {axis} of the output it ignores its upstream gradient {words}: right only where that is 0."
+            )
+            yield said, "upstream", inputs, {name: _part(value, axis, kept) for name, value in upstream.items()}
+    for axis in axes:
         words = f"It mixes its upstream gradient along axis {axis} of the output: right only for equal entries."
         yield words, "upstream", inputs, {name: _level(value, axis) for name, value in upstream.items()}
+
+
+def _part(value: torch.Tensor, axis: int, kept: Callable[[int], int]) -> torch.Tensor:
+    """Return zeros in place of all but some first entries along an axis."""
+    if axis >= value.dim() or not value.numel():
+        return value
+    part = value.clone()
+    first = kept(value.shape[axis])
+    part.narrow(axis, first, value.shape[axis] - first).zero_()
+    return part
 
 
 def _level(value: torch.Tensor, axis: int) -> torch.Tensor:
