@@ -40,10 +40,8 @@ PROBES: tuple[Probe, ...] = (
 DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite", "precision"}}
 # What is wrong for these reasons stays so, even if it is right at simpler points.
 NEARER = {"side-effect", "upstream", "layout", "missing"} | RIGHT
-SETTLED = {
-    "layout": NEARER,
-    "upstream": NEARER | {"precision", "scale", "sign", "zero", "term", "transpose", "permutation", "shape"},
-}
+FACTORS = {"precision", "scale", "sign", "zero", "term", "transpose", "permutation", "shape"}
+SETTLED = {"layout": NEARER, "upstream": NEARER | FACTORS, "ignored": NEARER | FACTORS | {"partial"}}
 
 
 def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, ...] = PROBES) -> Report:
@@ -183,8 +181,8 @@ def _better_elsewhere(
 ) -> Verdicts:
     """See whether what is wrong is right for contiguous inputs, or for simpler upstream gradients."""
     found: Verdicts = {}
-    for words, code, inputs, simpler in simplified(experiment.inputs, upstream):
-        open_ones = [name for name in trial.wanted if verdicts[name][0] not in SETTLED[code] and name not in found]
+    for words, kind, inputs, simpler in simplified(experiment.inputs, upstream):
+        open_ones = [name for name in trial.wanted if verdicts[name][0] not in SETTLED[kind] and name not in found]
         if not open_ones:
             continue
         point = replace(experiment, inputs=inputs)
@@ -199,7 +197,7 @@ def _better_elsewhere(
                 code_there in RIGHT
                 and np.count_nonzero(np.abs(case.reference) > case.allowed) > case.reference.size / 2
             ):
-                found[name] = code, words
+                found[name] = "layout" if kind == "layout" else "upstream", words
     return found
 
 

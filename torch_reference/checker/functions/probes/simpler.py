@@ -19,7 +19,7 @@ PARTS: tuple[tuple[Callable[[int], int], str], ...] = (
 def simplified(
     inputs: dict[str, Any], upstream: Mapping[str, torch.Tensor]
 ) -> Iterator[tuple[str, str, dict[str, Any], Tensors]]:
-    """Yield what a function gets wrong if it is right there, the code for that, and simpler inputs and upstream."""
+    """Yield what a function gets wrong if it is right there, in words and in one, and simpler inputs and upstream."""
     strided = [name for name, value in inputs.items() if isinstance(value, torch.Tensor) and not value.is_contiguous()]
     if strided:
         straight = {name: inputs[name].detach().contiguous() for name in strided}
@@ -35,7 +35,7 @@ def simplified(
             said = (
                 f"Along axis {axis} of the output it ignores its upstream gradient {words}: right only where that is 0."
             )
-            yield said, "upstream", inputs, {name: _part(value, axis, kept) for name, value in upstream.items()}
+            yield said, "ignored", inputs, {name: _part(value, axis, kept) for name, value in upstream.items()}
     for axis in axes:
         words = f"It mixes its upstream gradient along axis {axis} of the output: right only for equal entries."
         yield words, "upstream", inputs, {name: _level(value, axis) for name, value in upstream.items()}
