@@ -238,7 +238,7 @@ FAULTS = [
     Kernel("SwiGLU's slope has a minus for a plus", swiglu("sign"), S, gates, WRONG, "a"),
     Kernel("SwiGLU takes the gate for a constant", swiglu("gate"), S, gates, WRONG, "a"),
     Kernel("SwiGLU leaves out what no block holds", swiglu("tail"), S, gates, "partial", "a"),
-    Kernel("SwiGLU returns its gradients swapped", swiglu("swapped"), S, gates, WRONG, "a"),
+    Kernel("SwiGLU returns its gradients swapped", swiglu("swapped"), S, gates, "permutation", "a"),
     Kernel("SwiGLU takes the upstream gradient for ones", swiglu("ones"), S, gates, "upstream", "a"),
     Kernel("SwiGLU reads the upstream gradient as contiguous", swiglu("memory"), S, gates, "layout", "a"),
     Kernel("SwiGLU reads its input as contiguous", swiglu("input memory"), S, gates, "layout", "a"),

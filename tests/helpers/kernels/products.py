@@ -190,7 +190,7 @@ FAULTS = [
     Kernel("linear returns the weight's gradient transposed", linear("transposed"), LIN, square, "transpose", "weight"),
     Kernel("linear of rows has no transposed shape", linear("transposed"), LIN, features, "shape", "weight"),
     Kernel("linear averages over rows", linear("mean"), LIN, features, "scale", "weight"),
-    Kernel("linear's bias sees the first of the batch", linear("bias of batch"), LIN, sequences, WRONG, "bias"),
+    Kernel("linear's bias sees the first of the batch", linear("bias of batch"), LIN, sequences, "upstream", "bias"),
     Kernel("linear decays its weight", linear("decay"), LIN, features, "term", "weight"),
     Kernel("linear leaves out the last columns", linear("blocks"), LIN, features, "partial", "x"),
     Kernel("linear reads the upstream gradient as contiguous", linear("memory"), LIN, features, "layout", "x"),
@@ -200,7 +200,9 @@ FAULTS = [
     ),
     Kernel("attention forgets its scale", attention("no scale"), ATT, heads, "scale", "query"),
     Kernel("attention leaves out delta", attention("no delta"), ATT, heads, WRONG, "query"),
-    Kernel("attention's delta sees as many channels as the key", attention("key channels"), ATT, heads, WRONG, "query"),
+    Kernel(
+        "attention's delta sees as many channels as the key", attention("key channels"), ATT, heads, "upstream", "query"
+    ),
     Kernel("attention demands a contiguous upstream gradient", attention("contiguous"), ATT, heads, "layout", "query"),
     Kernel("attention reads the upstream gradient as contiguous", attention("memory"), ATT, heads, "layout", "value"),
     Kernel("attention keeps the first head of a group", attention("first head"), ATT, groups, WRONG, "key"),

@@ -10,9 +10,9 @@ from torch_reference.checker.functions.probes.calls import Tensors
 AXES = 4  # of an output, of which so many at most are tried
 # How many of the first entries along an axis are kept, and the words for the others.
 PARTS: tuple[tuple[Callable[[int], int], str], ...] = (
-    (lambda size: min(1, size), "after the first entry"),
     (lambda size: max(0, size - 1), "in the last entry"),
     (lambda size: 2 ** ((size - 1).bit_length() - 1) if size > 1 else size, "after a power of two"),
+    (lambda size: min(1, size), "after the first entry"),
 )
 
 
