@@ -115,13 +115,13 @@ class FeatureMaps:
         Overwrites what the pass kept.
         """
         n = grad_features.shape[1]
-        grad_largest = grad_features.reshape(self._count, -1)
+        grad_largest = grad_features.reshape(self._count, self.windows * n)
         grad_bias = np.add.reduce(grad_largest, axis=1)
         grad = self._to_the_largest(kept, grad_largest)
 
         # batch_norm_backward: dL/dx = scale · (g - mean(g) - x̂ · mean(g x̂)); scale is left to the end
         pixels = grad[0].size
-        dots = [g.ravel() @ c.ravel() for g, c in zip(grad, kept.centred, strict=True)]
+        dots = [np.vdot(g, c) for g, c in zip(grad, kept.centred, strict=True)]
         grad_weight = np.array(dots, grad.dtype) * kept.inverse_deviation
         kept.centred[...] *= (grad_weight * kept.inverse_deviation / pixels)[:, None, None]
         grad -= kept.centred
