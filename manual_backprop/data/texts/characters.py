@@ -69,19 +69,25 @@ def load_text(path: Path | None, context: int) -> Text:
     return text
 
 
-def random_windows(tokens: Tokens, context: int, count: int, seed: int, step: int) -> tuple[Tokens, Tokens]:
-    """Return windows (N, T) from places drawn independently, and for each token the one that follows it.
+def shuffled_windows(tokens: Tokens, context: int, numbers: range, seed: int) -> tuple[Tokens, Tokens]:
+    """Return some windows of an endless shuffled sequence (N, T), and for each of their tokens the one that follows it.
+
+    In every epoch the windows lie beside each other from a new place on, and come in a new order: so each token is
+    predicted once before any is predicted again.
 
     Parameters
     ----------
-    tokens : more than the context
-    count : N, how many windows
-    seed, step : the same draw the same
-
-    Source: nanoGPT's `get_batch` (A. Karpathy, 2022).
+    tokens : twice as many as the context, or more
+    numbers : which of the sequence
+    seed : decides the sequence
     """
-    rng = np.random.default_rng([seed, 2, step])  # other draws of a run have other numbers after the seed
-    return _windows(tokens, context, rng.integers(len(tokens) - context, size=count))
+    in_epoch = len(tokens) // context - 1  # as many as fit from any place below the context on
+    starts = []
+    for epoch in range(numbers.start // in_epoch, (numbers.stop - 1) // in_epoch + 1):
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.integers(context) + context * rng.permutation(in_epoch)
+        starts.append(order[max(numbers.start - epoch * in_epoch, 0) : numbers.stop - epoch * in_epoch])
+    return _windows(tokens, context, np.concatenate(starts))
 
 
 def all_windows(tokens: Tokens, context: int) -> tuple[Tokens, Tokens]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from manual_backprop.arrays import Array
-from manual_backprop.data.texts.characters import Text, Tokens, all_windows, load_text, random_windows
+from manual_backprop.data.texts.characters import Text, Tokens, all_windows, load_text, shuffled_windows
 from manual_backprop.history import DivergenceError
 from manual_backprop.networks import GPT
 from manual_backprop.optimizers.schedule import warm_up_and_cosine
@@ -119,7 +119,10 @@ def _train(
             done = len(history)
             count = min(STEPS_TOGETHER, steps - done, until_validation - done % until_validation)
             numbers = range(done, done + count)
-            batches = [random_windows(text.train, context, size, options.seed, number) for number in numbers]
+            batches = [
+                shuffled_windows(text.train, context, range(number * size, (number + 1) * size), options.seed)
+                for number in numbers
+            ]
             rates = [warm_up_and_cosine(number, steps, options.learning_rate) for number in numbers]
             losses = trainer.train(batches, rates)
             done += count
