@@ -27,9 +27,9 @@ From the definition of each layer to the lines of its backward, by sums and the 
 what the check says of them. A test compares every quotation with the source and runs every mistake. The order is one to
 read in: each page needs only those above it. `python scripts/index_derivations.py` writes this page.
 
-Proven: on so many random draws of inputs and upstream gradients the gradients agree with autograd to rounding. The
-[tests](../../tests/manual_backprop/layers) draw many more, with all options of a layer. Mistakes: the wrong lines on
-the page that the check finds. Time: that of a forward and backward pass in float32 on one core, PyTorch's eager one
+Proven: on so many random draws of inputs and upstream gradients the gradients agree with autograd to rounding; the
+number leads to the tests, which draw many more, with all options of a layer. Mistakes: the wrong lines on the page that
+the check finds. Time: that of a forward and backward pass in float32 on one core, PyTorch's eager one
 being 1, as `python scripts/benchmark.py --network layers` measured it; first the textbook form, then the trainers' fast
 form where there is one, together with the layers named beside it.
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         tried = [noticed for mistaken, noticed in found if mistaken == layer]
         file = getattr(layers, layer).__module__.rpartition(".")[2]
         code = f"[{file}.py](../../manual_backprop/layers/{file}.py)"
-        proven = " | ".join(f"{count} of {options.draws}" for count in agreed)
+        proven = " | ".join(f"[{count} of {options.draws}]({tests_of(file)})" for count in agreed)
         lines.append(
             f"| `{layer}` | [{page}.md]({page}.md) | {code} | {proven} | {sum(tried)} of {len(tried)} "
             f"| {' | '.join(times(layer, measured))} |\n"
@@ -77,6 +77,12 @@ def derived() -> Iterable[tuple[str, str]]:
         for layer in (function.removesuffix("_backward") for function in functions if function.endswith("_backward")):
             if layer in CASES:
                 yield page.stem, layer
+
+
+def tests_of(file: str) -> str:
+    """Return the path of the tests of a file of layers; those of the assignment's functions stand together."""
+    own = f"tests/manual_backprop/layers/test_{file}.py"
+    return f"../../{own}" if (ROOT / own).exists() else "../../tests/manual_backprop/layers/test_layers.py"
 
 
 def times(layer: str, measured: Mapping[str, Any]) -> tuple[str, str]:
