@@ -5,6 +5,7 @@ Every layer is checked against autograd on fresh draws, in float32 and float64, 
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         tried = [noticed for mistaken, noticed in found if mistaken == layer]
         file = getattr(layers, layer).__module__.rpartition(".")[2]
         code = f"[{file}.py](../../manual_backprop/layers/{file}.py)"
-        proven = " | ".join(f"[{count} of {options.draws}]({tests_of(file)})" for count in agreed)
+        proven = " | ".join(f"[{count} of {options.draws}]({tests_of(layer, file)})" for count in agreed)
         lines.append(
             f"| `{layer}` | [{page}.md]({page}.md) | {code} | {proven} | {sum(tried)} of {len(tried)} "
             f"| {' | '.join(times(layer, measured))} |\n"
@@ -79,10 +80,12 @@ def derived() -> Iterable[tuple[str, str]]:
                 yield page.stem, layer
 
 
-def tests_of(file: str) -> str:
-    """Return the path of the tests of a file of layers; those of the assignment's functions stand together."""
-    own = f"tests/manual_backprop/layers/test_{file}.py"
-    return f"../../{own}" if (ROOT / own).exists() else "../../tests/manual_backprop/layers/test_layers.py"
+def tests_of(layer: str, file: str) -> str:
+    """Return the path of a layer's tests: those of the assignment's functions stand together."""
+    folder = Path("tests/manual_backprop/layers")
+    own = ROOT / folder / f"test_{file}.py"
+    has_own = own.exists() and re.search(rf"\b{layer}\b", own.read_text(encoding="utf-8"))
+    return f"../../{folder.as_posix()}/{own.name if has_own else 'test_layers.py'}"
 
 
 def times(layer: str, measured: Mapping[str, Any]) -> tuple[str, str]:
