@@ -147,10 +147,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--trials", type=int, default=20, help="trials for each size of error; 0 skips them (default: 20)"
     )
+    parser.add_argument(
+        "--right", type=int, metavar="SEED", help="draw right functions, which none may accuse, instead"
+    )
     parser.add_argument("--functions", action="store_true", help="compare the checks of PyTorch functions instead")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     np.seterr(all="ignore")
+    if options.right is not None:
+        accused, number = function_checkers.right_draws(options.right)
+        print(*accused, f"{len(accused)} of {number} draws of right functions accused", sep="\n")
+        return 0
     if options.functions:
         show(function_checkers.compare())
         return 0
