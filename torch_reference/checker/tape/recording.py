@@ -32,12 +32,12 @@ class _Calls(TorchFunctionMode):
 
     def __init__(self, composite: bool) -> None:
         super().__init__()
-        self.name, self.composite = "", composite
+        self.name, self.composite, self.number = "", composite, 0
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        self.name = getattr(func, "__name__", "").strip("_")
+        self.name, self.number = getattr(func, "__name__", "").strip("_"), self.number + 1
         formula = None if self.composite else CALLS.get(func)
         found = formula(*args, **(kwargs or {})) if formula else NotImplemented
         return func(*args, **(kwargs or {})) if found is NotImplemented else found
@@ -51,6 +51,7 @@ class _Recorder(Mode):
         self.numbers: dict[int, int] = {}
         self.alive: list[torch.Tensor] = []
         self.constants: dict[int, torch.Tensor] = {}
+        self.parts: dict[tuple[int, str], int] = {}  # how often one call has run an operation
 
     def number(self, tensor: torch.Tensor) -> int:
         """Give a tensor a number, and keep it, so that no other gets its address."""
@@ -96,6 +97,7 @@ class _Recorder(Mode):
     def _place(self, frame: FrameType | None, name: str) -> Place:
         """Find the innermost line outside PyTorch, the line of the formula below it and that of `reference` above."""
         line, text, formula, outer, spot, inner = 0, "", "", 0, 0, 0
+        part = self.parts[self.names.number, name] = self.parts.get((self.names.number, name), 0) + 1
         while frame is not None:
             file = frame.f_code.co_filename
             if file in FORMULA_FILES:
@@ -107,7 +109,7 @@ class _Recorder(Mode):
             if frame.f_code is self.code:
                 break
             frame = frame.f_back
-        return Place(self.names.name or name, line, text, formula, outer, (spot, inner))
+        return Place(self.names.name or name, line, text, formula, outer, (spot, inner, part))
 
 
 def record(reference: Reference, composite: bool = False) -> tuple[Tape, dict[str, torch.Tensor]]:

@@ -34,7 +34,8 @@ class Place:
     outer : int
         The line of `reference` where that is another one, because `reference` called a function that made the call.
     spot : tuple of int
-        The instructions of the call and of the formula: the same for all turns of a loop.
+        The instructions of the call and of the formula, and which of several equal operations of one call it is: the
+        same for all turns of a loop.
     """
 
     call: str
@@ -42,7 +43,7 @@ class Place:
     text: str
     formula: str = ""
     outer: int = 0
-    spot: tuple[int, int] = (0, 0)
+    spot: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,13 @@
 """Changes of the forward pass: the table of results, other axes, other functions."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from torch_reference.checker.derivations.change import Change, NotApplicableError, every, sentence, value
+from torch_reference.checker.derivations.functions import Normalize
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, ELEMENTWISE, SOFTMAX, dim
 from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS, Result
 from torch_reference.checker.derivations.site import Site
@@ -26,6 +28,12 @@ def changed_results(replay: Replay, site: Site) -> Iterator[Change]:
         yield from _three_ways(
             site, f"is taken along axis {axis}, not {dim(local)}", partial(_along, axis=axis), likely + 0.2
         )
+    own = site.step.func
+    for axis in range(local.operands[0].dim()) if isinstance(own, Normalize) and own.count > 1 else ():
+        other = replace(own, axes=(axis,), count=float(local.operands[0].shape[axis]))
+        if own.axes != other.axes:
+            words = f"is taken along axis {axis}, not {', '.join(map(str, own.axes))}"
+            yield from _three_ways(site, words, partial(_instead, function=other), 2.2)
     if site.step.name in ELEMENTWISE and len(local.operands) == 1:
         for name, function in ACTIVATIONS.items():
             yield from _three_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
