@@ -25,7 +25,7 @@ COUNTED = {0.0: "is left out", 2.0: "is counted twice", -1.0: "has the wrong sig
 
 def message(explanations: list[Explanation]) -> str:
     """Return one sentence for each explanation, the likeliest first."""
-    first, *others = [_sentence(explanation) for explanation in explanations]
+    first, *others = dict.fromkeys(_sentence(explanation) for explanation in explanations)
     return " ".join([first, *[f"Or: {other}" for other in others]])
 
 

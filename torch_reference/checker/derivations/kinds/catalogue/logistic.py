@@ -6,11 +6,6 @@ from torch import Tensor
 from torch_reference.checker.tape.replay import Local
 
 
-def logits_for_probabilities(local: Local, grad: Tensor, k: int) -> Tensor | None:
-    """The logits stand where sigmoid of them belongs in its derivative, p - t."""
-    return grad * (local.operands[k] - local.operands[1]) if _is_logistic(local, k) else None
-
-
 def derivative_again(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Its derivative, p - t, is multiplied by sigmoid's p * (1 - p), which it holds already."""
     p = _probabilities(local)
@@ -50,11 +45,10 @@ def target_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
 
 
 SLOPES = (
+    only_positive,
     derivative_again,
     derivative_left_out,
-    logits_for_probabilities,
     twice,
-    only_positive,
     only_negative,
     second_term_negative,
     target_left_out,

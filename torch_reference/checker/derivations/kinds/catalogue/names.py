@@ -15,7 +15,11 @@ ELEMENTWISE = HINGES | frozenset(
     "hardswish hardsigmoid log_sigmoid_forward silu gelu".split()
 )
 # Those whose derivative is what people forget; of others it is rather the way through them.
-DERIVED = HINGES | SOFTMAX | {"tanh", "sigmoid", "softplus", "embedding", "index", "max_pool2d_with_indices"}
+DERIVED = (
+    HINGES
+    | SOFTMAX
+    | {"tanh", "sigmoid", "softplus", "embedding", "index", "max_pool2d_with_indices", "binary_cross_entropy"}
+)
 LARGEST = frozenset({"amax", "amin", "max", "min"})
 
 
