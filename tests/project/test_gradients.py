@@ -39,7 +39,7 @@ def labels(seed, count, classes):
 
 @DTYPES
 @SHAPES
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_linear(seed, dtype, count, fan_in, fan_out):
     shapes = {"x": (count, fan_in), "weight": (fan_in, fan_out), "bias": (fan_out,), "grad_output": (count, fan_out)}
@@ -47,7 +47,7 @@ def test_linear(seed, dtype, count, fan_in, fan_out):
 
 
 @DTYPES
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_relu(seed, dtype):
     inputs = draw(seed, dtype, x=(7, 5), grad_output=(7, 5))
@@ -58,7 +58,7 @@ def test_relu(seed, dtype):
 @DTYPES
 @SHAPES
 @pytest.mark.parametrize("scale", [1, 50, 1000])  # 50 and 1000 saturate the softmax
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_cross_entropy_of_labels(seed, dtype, count, fan_in, fan_out, scale):
     inputs = draw(seed, dtype, logits=(count, fan_out))
@@ -68,7 +68,7 @@ def test_cross_entropy_of_labels(seed, dtype, count, fan_in, fan_out, scale):
 
 @DTYPES
 @SHAPES
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_cross_entropy_of_probabilities(seed, dtype, count, fan_in, fan_out):
     targets = probabilities(seed, dtype, count, fan_out)
@@ -107,7 +107,7 @@ def test_network_on_the_assignments_sizes(rng, dtype):
 
 
 @DTYPES
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=SEEDS)
 def test_loss_is_pytorchs(seed, dtype):
     logits = draw(seed, dtype, logits=(9, 5))["logits"] * dtype(10)

@@ -113,6 +113,7 @@ def processes_of(out):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="finds the processes by Linux's /proc")
 def test_a_process_that_dies_ends_the_run_with_a_word_and_a_whole_checkpoint(data, tmp_path):
     out = tmp_path / "out"
