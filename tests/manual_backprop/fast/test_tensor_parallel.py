@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from known_problems import FailingImages, blas_threads, exact_problem, gradient_bounds, pixel_problem, roundings
 from threadpoolctl import threadpool_limits
 
-from manual_backprop import MLP, Momentum
+from manual_backprop import MLP, Adam, Momentum
 from manual_backprop.arrays import to_rows
 from manual_backprop.data.datasets import Split
 from manual_backprop.data.shuffled_rows import ShuffledRows
@@ -76,6 +76,21 @@ def test_many_updates_are_those_of_the_formula_one_after_the_other(rng, hidden, 
     for name, value in mlp.parameters.items():
         np.testing.assert_allclose(parameters[name], value, rtol=0, atol=1e-13)
         np.testing.assert_allclose(velocity[name], optimizer.velocity[name], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_steps_of_adam_are_counted(rng, parts):
+    mlp, split = pixel_problem(rng, (20, 7, 4), 90, np.float64)
+    copy = MLP({name: value.copy() for name, value in mlp.parameters.items()})
+    mine, expected = Adam(copy.parameters, 0.01), Adam(mlp.parameters, 0.01)
+    batches = np.split(rng.permutation(90), 3)
+    TensorParallel(copy, mine, 30, parts).train(split, batches)
+    for rows in batches:
+        expected.step(mlp.backprop(split.images[rows], split.labels[rows])[1])
+    assert mine.steps == expected.steps
+    for name, value in copy.parameters.items():
+        # a wrong count moves an entry by about the learning rate; a gradient near 0 has few digits that agree
+        np.testing.assert_allclose(value, mlp.parameters[name], atol=1e-6)
 
 
 def test_training_goes_on_from_whatever_the_network_and_its_optimizer_hold(rng):
