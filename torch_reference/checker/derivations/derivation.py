@@ -14,7 +14,7 @@ from torch_reference.checker.tape.replay import Replay
 
 WHOLE = {"silu", "gelu"}  # derived by the lines of their formulas, or as a whole
 AGREES = 1e-9  # the recorded steps must give autograd's own gradients, relative to their largest entry
-SMALL, SECONDS, LONGER = 100_000, 2.0, 10.0  # values on a tape up to which two seconds are enough to look
+SMALL, SECONDS, LONGER = 100_000, 2.0, 4.0  # values on a tape up to which two seconds are enough to look
 
 
 @dataclass(frozen=True)
