@@ -186,7 +186,7 @@ D, E = "derivative", "derivative|path"
 TANH, SIGMOID = r"(tanh|div|add|sub) in line \d+, t =", r"(sigmoid|reciprocal|div|exp) in line \d+, g ="
 NORM = r"line \d+, (mean|centred|variance|z|variance, mean) ="
 SCORES, OUT = r"(einsum|bmm|matmul) in line \d+, scores", r"(einsum|bmm|matmul) in line \d+, out"
-P_LINE = r"softmax in line \d+, p ="
+P_LINE = r"(softmax|sum) in line \d+, p ="
 H = r"tanh in line \d+, h ="
 
 MISTAKES = (

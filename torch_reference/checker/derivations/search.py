@@ -76,11 +76,12 @@ def explanations(replay: Replay, target: Target, second: Second, seconds: float)
     The time is that of the processor, so that a busy machine finds what an idle one finds.
     """
     start = time.thread_time()
-    end = start + seconds
+    end, ended = start + seconds, False
     found: list[Explanation] = []
     likely: list[Change] = []
     for change in tqdm(changes(replay, target.wrong), delay=1, disable=None, leave=False, unit=" changes"):
         if time.thread_time() > start + ALONE * seconds:
+            ended = True
             break
         if found and change.rank > _best(found) + WORSE:
             continue
@@ -94,7 +95,8 @@ def explanations(replay: Replay, target: Target, second: Second, seconds: float)
         if one.site.step.number != other.site.step.number and (pair := _both(replay, target, one, other)):
             found.append(pair)
             break
-    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), time.thread_time() > end
+    ended = ended or time.thread_time() > end
+    return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), ended
 
 
 def _best(found: list[Explanation]) -> float:
