@@ -27,7 +27,7 @@ NEAR = 1e-10  # of the largest entry: so near a value is the function of another
 PROBED = 8  # entries that are compared first
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Found:
     """A value that is a function of others."""
 
