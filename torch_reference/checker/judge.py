@@ -213,9 +213,10 @@ def _coarse_cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget
     lower = budget.lower(allowance, case.name)
     nudged = _nudges(case, allowance, probe)
     slope = partial(_slope, case.name, allowance.reference)
+    seen = bool(lower) and case.comparable and bool((np.abs(case.difference) <= lower[0][1]).all())
 
     def inexact(case: Case) -> str | None:
-        return imprecise(case, lower[1:], nudged) or finite_differences(case, slope)
+        return imprecise(case, () if seen else lower[1:], nudged) or finite_differences(case, slope)
 
     return coarse_cause(case, lower[0][1] if lower else case.allowed, inexact)
 

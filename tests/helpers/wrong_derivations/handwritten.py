@@ -78,6 +78,8 @@ class GatherNetwork:
         d = (p - np.eye(6)[labels]) / 9
         if wrong == "logits for probabilities":
             d = (z - np.eye(6)[labels]) / 9
+        if wrong == "powers for probabilities":
+            d = (np.exp(z) - np.eye(6)[labels]) / 9
         dW2 = d.T @ (s if wrong == "pre-activation in dW2" else h)
         dh = d @ (W2.T if wrong == "square weight transposed" else W2)
         if wrong == "updated weight":
@@ -159,7 +161,10 @@ MISTAKES = (
     Mistake(
         SoftmaxByHand, "bias not in the logits", D, r"line \d+, (scores|logp)", r"line \d+, (scores|shifted|p|return)"
     ),
-    *[Mistake(GatherNetwork, wrong, D, LOSS, LOSS) for wrong in ("softmax twice", "logits for probabilities")],
+    *[
+        Mistake(GatherNetwork, wrong, D, LOSS, LOSS)
+        for wrong in ("softmax twice", "logits for probabilities", "powers for probabilities")
+    ],
     *[
         Mistake(GatherNetwork, wrong, D, r"linear in line \d+, logp", r"matmul in line \d+, z")
         for wrong in ("pre-activation in dW2", "square weight transposed", "updated weight")

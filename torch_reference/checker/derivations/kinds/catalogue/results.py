@@ -75,13 +75,13 @@ def epsilon_outside(local: Local) -> Tensor | None:
 
 
 RESULTS: tuple[Result, ...] = (
+    no_bessel,
     left_out,
     applied_twice_derived_once,
     softmax_before_derived_once,
     applied_twice,
     softmax_before,
     bessel,
-    no_bessel,
     sum_for_mean,
     epsilon_outside,
 )

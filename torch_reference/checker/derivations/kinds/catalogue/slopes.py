@@ -74,7 +74,6 @@ SLOPES: tuple[Slope, ...] = (
     softmax.row_sum_left_out,
     softmax.probabilities_left_out,
     softmax.sum_along_the_other_axis,
-    softmax.only_the_label,
     softmax.label_left_out,
     softmax.powers_for_probabilities,
     softmax.logits_for_probabilities,

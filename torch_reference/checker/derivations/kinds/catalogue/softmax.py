@@ -49,11 +49,6 @@ def probabilities_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
     return grad - (value(local) * grad).sum(dim(local), keepdim=True)
 
 
-def only_the_label(local: Local, grad: Tensor, k: int) -> Tensor | None:
-    """Of its derivative, p minus the label, only the entry of the right class is kept."""
-    return _right(local, grad, k) * (grad != 0) if local.step.name == "_log_softmax" else None
-
-
 def label_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Of its derivative, p minus the label, the label is left out."""
     return _right(local, grad, k) - grad if local.step.name == "_log_softmax" else None
