@@ -1,9 +1,9 @@
 """A neural network with hand-derived backpropagation, in NumPy.
 
-- ``layers``: each function of the network, its derivative directly below;
-- ``networks``: ``MLP``, which chains them forward and backward;
-- ``optimizers``: ``Momentum``, ``Adam``, ``AdamW``;
-- ``training``: ``train``, which joins network, optimizer and data.
+- `layers`: each function of the network, its derivative directly below;
+- `networks`: `MLP`, which chains them forward and backward;
+- `optimizers`: `Momentum`, `Adam`, `AdamW`;
+- `training`: `train`, which joins network, optimizer and data.
 
 Beside NumPy this loads tqdm (the bar), safetensors (the weights file) and threadpoolctl (one BLAS thread a worker);
 what reads PNG files or letters, or draws, is loaded when it is asked for.

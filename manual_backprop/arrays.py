@@ -14,12 +14,12 @@ Keep = NDArray[np.bool_] | None
 
 
 def rows_in(rows: Rows, count: int) -> int:
-    """Return how many examples of a set of ``count`` they are."""
+    """Return how many examples of a set of `count` they are."""
     return len(range(count)[rows]) if isinstance(rows, slice) else len(rows)
 
 
 def to_rows(x: ArrayLike, dtype: DTypeLike, out: Array | None = None) -> Array:
-    """Return ``x`` in ``dtype``, in ``out`` if there is anything to convert; uint8 pixels become numbers in [0, 1]."""
+    """Return `x` in `dtype`, in `out` if there is anything to convert; uint8 pixels become numbers in [0, 1]."""
     x = np.asarray(x)
     if x.dtype == dtype:
         return x

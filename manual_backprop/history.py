@@ -30,7 +30,7 @@ class DivergenceError(ArithmeticError):
 
 @dataclass
 class History:
-    """One list for each measurement, one entry for each epoch; ``seconds`` counts from the start of training."""
+    """One list for each measurement, one entry for each epoch; `seconds` counts from the start of training."""
 
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The training loop of the assignment (1.3, ``learning``), full batch or minibatches."""
+"""The training loop of the assignment (1.3, `learning`), full batch or minibatches."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,13 +39,13 @@ def train(
     Parameters
     ----------
     network : trained in place
-    dataset : trained on ``dataset.train``, measured on ``dataset.valid`` too
+    dataset : trained on `dataset.train`, measured on `dataset.valid` too
     epochs : passes over the training set
-    learning_rate, momentum, initial_velocity : as in ``Momentum``
+    learning_rate, momentum, initial_velocity : as in `Momentum`
     batch_size : examples for each update; None for all of them, as in the assignment
     seed : decides the order in which minibatches draw the examples
     early_stopping : stop after so many epochs without a lower validation loss, measured after the epoch, and keep the
-        weights that had the lowest; None trains all ``epochs``
+        weights that had the lowest; None trains all `epochs`
     progress : show a bar on standard error
 
     Raises
@@ -53,7 +53,7 @@ def train(
     DivergenceError
         If the loss becomes NaN or infinite.
     ValueError
-        If ``early_stopping`` is below 1, or there is nothing to validate with.
+        If `early_stopping` is below 1, or there is nothing to validate with.
     """
     stopping = (
         None if early_stopping is None else EarlyStopping({**network.parameters, **network.buffers}, early_stopping)
@@ -85,9 +85,9 @@ def train_epochs(
     batch_size: int | None = None,
     seed: int = 0,
 ) -> Iterator[Metrics]:
-    """Train one epoch for each number in ``epochs`` and yield its metrics.
+    """Train one epoch for each number in `epochs` and yield its metrics.
 
-    When an epoch is yielded, ``network`` and ``optimizer`` hold its outcome. Nothing else is remembered from one epoch
+    When an epoch is yielded, `network` and `optimizer` hold its outcome. Nothing else is remembered from one epoch
     to the next, so that a later call with the later numbers goes on as if there had been no break.
     """
     count = len(dataset.train)
@@ -113,7 +113,7 @@ def fastest_engine(network: Classifier, optimizer: Optimizer, dataset: Dataset, 
 def epoch_batches(count: int, batch_size: int | None, seed: int, epoch: int) -> Sequence[Rows]:
     """Return which examples each update of an epoch sees; `slice(None)` stands for all of them, in order.
 
-    With ``batch_size``, every example occurs once, in an order that follows from ``seed`` and ``epoch`` alone; the last
+    With `batch_size`, every example occurs once, in an order that follows from `seed` and `epoch` alone; the last
     batch holds what is left.
     """
     if batch_size is None or batch_size >= count:

@@ -1,6 +1,6 @@
 """Measure how fast this project trains, against what, and in how much memory.
 
-Prints tables, and writes ``benchmark.json`` and ``benchmark.png``. Every contestant has a process of its own and they
+Prints tables, and writes `benchmark.json` and `benchmark.png`. Every contestant has a process of its own and they
 take turns. Times are medians over the rounds; ratios are medians of the ratios within a round.
 """
 

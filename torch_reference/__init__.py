@@ -1,9 +1,9 @@
 """The network in PyTorch, and a check of hand-derived gradients against autograd.
 
-- ``networks``: ``ReferenceMLP``, the same network as an ``nn.Module``;
-- ``optimizer``: ``matched_sgd``, PyTorch's own SGD making exactly the assignment's update;
-- ``training``: the same training loop, on a CPU or a CUDA device;
-- ``checker``: ``crosscheck``, which says whether a gradient is right to rounding and, if not, what went wrong.
+- `networks`: `ReferenceMLP`, the same network as an `nn.Module`;
+- `optimizer`: `matched_sgd`, PyTorch's own SGD making exactly the assignment's update;
+- `training`: the same training loop, on a CPU or a CUDA device;
+- `checker`: `crosscheck`, which says whether a gradient is right to rounding and, if not, what went wrong.
 """
 
 from torch_reference.checker import (

@@ -1,4 +1,4 @@
-"""Labelled images, shuffled and split as the course does it: ``load_dataset``."""
+"""Labelled images, shuffled and split as the course does it: `load_dataset`."""
 
 import os
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Split:
         return len(self.labels)
 
     def check(self, features: int) -> None:
-        """Raise ``ValueError`` unless these are rows of ``features`` numbers with a label each."""
+        """Raise `ValueError` unless these are rows of `features` numbers with a label each."""
         if self.images.ndim != 2 or self.images.shape[1] != features:
             raise ValueError(f"images: expected (N, {features}), got {self.images.shape}")
         if self.labels.shape != self.images.shape[:1] or not np.issubdtype(self.labels.dtype, np.integer):
@@ -121,12 +121,12 @@ def load_dataset(
     Parameters
     ----------
     source
-        - ``glyphs``: letters A to J rendered from the fonts that come with matplotlib; ``glyphs:DIR``: from those in
+        - `glyphs`: letters A to J rendered from the fonts that come with matplotlib; `glyphs:DIR`: from those in
           DIR;
-        - an ``.npz`` file with the arrays `images`, uint8 or floats from 0 to 1, and `labels`;
-        - either file of a pair ``NAME-images-idx3-ubyte`` and ``NAME-labels-idx1-ubyte``, each plain or ``.gz``, or a
+        - an `.npz` file with the arrays `images`, uint8 or floats from 0 to 1, and `labels`;
+        - either file of a pair `NAME-images-idx3-ubyte` and `NAME-labels-idx1-ubyte`, each plain or `.gz`, or a
           folder with one such pair;
-        - a folder or ``.tar.gz`` file with one sub-folder of PNG files for each class.
+        - a folder or `.tar.gz` file with one sub-folder of PNG files for each class.
     split
         How many examples to train on, validate with and test with; what is left is not used. By default the course's
         10,000, 6,000 and the rest; with fewer than 16,000 examples 70, 20 and 10 percent.
@@ -187,13 +187,13 @@ def _split(examples: Examples, sizes: tuple[int, int, int], seed: int, in_place:
 
 
 def shuffled(images: NDArray[Any], order: NDArray[np.int64], memory: int = 2**25) -> Images:
-    """Return the rows ``images[order]``: in the array's own memory, some columns at a time, since it may be large.
+    """Return the rows `images[order]`: in the array's own memory, some columns at a time, since it may be large.
 
     A memory-mapped file is only referred to.
 
     Parameters
     ----------
-    memory : the bytes beside ``images`` that this may take
+    memory : the bytes beside `images` that this may take
     """
     if isinstance(images, np.memmap):
         return ShuffledRows(images.view(np.ndarray), order)

@@ -1,4 +1,4 @@
-"""Pairs of IDX files, the format of MNIST: ``*-images-idx3-ubyte`` and ``*-labels-idx1-ubyte``, each plain or ``.gz``.
+"""Pairs of IDX files, the format of MNIST: `*-images-idx3-ubyte` and `*-labels-idx1-ubyte`, each plain or `.gz`.
 
 A file is the bytes 0, 0, 8 (unsigned bytes) and the number of dimensions, the size of each dimension as a big-endian
 32-bit integer, and the values, the last dimension fastest.

@@ -54,7 +54,7 @@ def unpacked_limit(stored: int) -> int:
 
 
 def read_values(file: IO[bytes] | BufferedIOBase, dtype: DTypeLike, count: int) -> NDArray[Any]:
-    """Read the next ``count`` values, or as many as follow, without a second copy of them in memory."""
+    """Read the next `count` values, or as many as follow, without a second copy of them in memory."""
     values = np.empty(count, dtype)
     content, filled = values.view(np.uint8), 0
     while piece := file.read(min(PIECE, content.nbytes - filled)):

@@ -1,4 +1,4 @@
-"""The gradient of ``MLP.backprop``, a block of rows at a time, on all cores: fast, in memory that stays flat."""
+"""The gradient of `MLP.backprop`, a block of rows at a time, on all cores: fast, in memory that stays flat."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ class BlockedBackprop:
 
     The rows are cut into blocks, by the sizes of the network and the set alone. Workers take one block after the other
     through the whole network, while it is near in their caches, and add up the blocks' gradients in a fixed order: the
-    same bits come out whatever the number of workers. The arithmetic is in ``InPlaceBackprop``. A batch that is too
+    same bits come out whatever the number of workers. The arithmetic is in `InPlaceBackprop`. A batch that is too
     small to share out is left to BLAS's own threads; there the last bits may depend on how many those are.
 
     Memory is that of one block for each worker, whatever the number of images.
@@ -40,7 +40,7 @@ class BlockedBackprop:
     Parameters
     ----------
     mlp : the network; every call uses the weights as they then are
-    workers : number of threads; by default as many as ``Workers`` finds right for the machine
+    workers : number of threads; by default as many as `Workers` finds right for the machine
     block_rows : the most rows of a block; by default it follows from the sizes
     """
 
@@ -60,7 +60,7 @@ class BlockedBackprop:
 
         Parameters
         ----------
-        train : images (N, F) as ``MLP.backprop`` takes them, integer labels (N,)
+        train : images (N, F) as `MLP.backprop` takes them, integer labels (N,)
         rows : which examples are the batch, B of them
         valid : a validation set, optional
         keep : bool (B, H), which hidden units are kept
@@ -68,7 +68,7 @@ class BlockedBackprop:
         Returns
         -------
         training : list of Sums
-        gradients : dict with the keys and shapes of ``parameters``
+        gradients : dict with the keys and shapes of `parameters`
             The next call writes into the same arrays.
         validation : list of Sums
 
@@ -143,7 +143,7 @@ class BlockedBackprop:
         return [quiet(number, 0) for number in range(count)]
 
     def _cut(self, count: int, longest: int) -> list[slice]:
-        """Cut ``count`` rows into blocks whose lengths differ by one row at most."""
+        """Cut `count` rows into blocks whose lengths differ by one row at most."""
         if count == 0:
             return []
         if self._block_rows is not None:
@@ -165,7 +165,7 @@ class BlockedBackprop:
 
 
 def part_of(rows: Rows, count: int, block: slice) -> Rows:
-    """Return the rows of a set of ``count`` that a block of a batch holds."""
+    """Return the rows of a set of `count` that a block of a batch holds."""
     if not isinstance(rows, slice):
         return rows[block]
     part = range(count)[rows][block]

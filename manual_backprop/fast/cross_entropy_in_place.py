@@ -19,7 +19,7 @@ class Softmax(NamedTuple):
 
 
 class CrossEntropyInPlace:
-    """``cross_entropy`` and ``cross_entropy_backward`` of up to ``rows`` rows.
+    """`cross_entropy` and `cross_entropy_backward` of up to `rows` rows.
 
     The arrays have a column for each row of the block: few long rows are faster than many short ones.
     """
@@ -34,7 +34,7 @@ class CrossEntropyInPlace:
         self._lowest = np.finfo(dtype).min
 
     def forward(self, logits: Array, labels: NDArray[np.integer]) -> tuple[Array, Softmax]:
-        """Return log(sum_j exp(z_nj)) - z_ny for each row, with z = logits - row maximum; and what ``backward`` takes.
+        """Return log(sum_j exp(z_nj)) - z_ny for each row, with z = logits - row maximum; and what `backward` takes.
 
         Parameters
         ----------

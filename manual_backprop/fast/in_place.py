@@ -1,4 +1,4 @@
-"""``MLP.backprop`` for a block of rows, written into arrays that are made once."""
+"""`MLP.backprop` for a block of rows, written into arrays that are made once."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class GradientArrays:
     Attributes
     ----------
     vector : (P,), every entry of every gradient
-    arrays : dict with the keys and shapes of ``MLP.parameters``
+    arrays : dict with the keys and shapes of `MLP.parameters`
     """
 
     def __init__(self, mlp: MLP) -> None:
@@ -49,10 +49,10 @@ class GradientArrays:
 
 
 class InPlaceBackprop:
-    """Forward and backward pass over up to ``rows`` rows, step by step as in ``MLP.backprop``.
+    """Forward and backward pass over up to `rows` rows, step by step as in `MLP.backprop`.
 
-    Every result lies in memory that belongs to this object: a ``Pass`` holds until the next ``forward``, gradients
-    until the next ``backward``.
+    Every result lies in memory that belongs to this object: a `Pass` holds until the next `forward`, gradients
+    until the next `backward`.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ class InPlaceBackprop:
         self.gradients = GradientArrays(mlp)
 
     def forward(self, split: Split, rows: Rows, keep: Keep = None) -> tuple[Sums, Pass]:
-        """Carry some rows of a set through the network; return how well it does on them, and what ``backward`` takes.
+        """Carry some rows of a set through the network; return how well it does on them, and what `backward` takes.
 
         Raises
         ------
@@ -130,7 +130,7 @@ class BiasRelu:
         self._zero = np.zeros(STRIP * units, dtype)
 
     def __call__(self, outputs: Array, count: int, bias: Array, relu: bool) -> None:
-        """Add the bias to the first ``count`` rows, whose array is contiguous and has whole strips, and apply relu."""
+        """Add the bias to the first `count` rows, whose array is contiguous and has whole strips, and apply relu."""
         self._bias[:] = bias
         strips = -(-count // STRIP)
         joined = outputs[: strips * STRIP].reshape(strips, -1)
@@ -140,7 +140,7 @@ class BiasRelu:
 
 
 def whole_strips(rows: int) -> int:
-    """Return ``rows``, or the next larger multiple of ``STRIP``."""
+    """Return `rows`, or the next larger multiple of `STRIP`."""
     return -(-rows // STRIP) * STRIP
 
 
@@ -160,11 +160,11 @@ def chosen_labels(split: Split, rows: Rows, classes: int) -> NDArray[np.integer]
 
 
 def chosen_images(images: Images, rows: Rows, pixels: NDArray[np.uint8], x: Array) -> Array:
-    """Return ``to_rows(images[rows])``, in ``x`` where there is anything to convert.
+    """Return `to_rows(images[rows])`, in `x` where there is anything to convert.
 
     Parameters
     ----------
-    rows : none outside, as ``chosen_labels`` has shown
+    rows : none outside, as `chosen_labels` has shown
     pixels, x : (B, F), arrays to write into
     """
     if isinstance(images, np.ndarray) and images.dtype == np.uint8 and isinstance(rows, np.ndarray):

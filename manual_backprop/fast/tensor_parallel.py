@@ -31,7 +31,7 @@ LARGEST_BATCH = 1000
 
 
 def worthwhile_parts(mlp: MLP, batch_size: int) -> int:
-    """Return among how many workers to share the units; with 1, ``BlockedBackprop`` is as fast."""
+    """Return among how many workers to share the units; with 1, `BlockedBackprop` is as fast."""
     if batch_size > LARGEST_BATCH:
         return 1
     weights = sum(value.size for value in mlp.parameters.values())
@@ -72,7 +72,7 @@ class TensorParallel:
 
         Parameters
         ----------
-        split : images (N, F) as ``MLP.backprop`` takes them, integer labels (N,)
+        split : images (N, F) as `MLP.backprop` takes them, integer labels (N,)
         batches : which examples are in each; none of them empty
 
         Raises
@@ -115,12 +115,12 @@ class _Exchange:
         self.grad_outputs = [array(parts, batch_size, size) for size in hidden[:-1]]
 
     def share(self, size: int, number: int) -> slice:
-        """Return which of ``size`` rows or units are those of worker ``number``."""
+        """Return which of `size` rows or units are those of worker `number`."""
         return slice(size * number // self.parts, size * (number + 1) // self.parts)
 
 
 class _Part:
-    """One worker's units: their part of ``MLP.backprop``, line by line, and of the update."""
+    """One worker's units: their part of `MLP.backprop`, line by line, and of the update."""
 
     def __init__(self, mlp: MLP, optimizer: Optimizer, batch_size: int, number: int, exchange: _Exchange) -> None:
         self._number, self._exchange, self._optimizer = number, exchange, optimizer

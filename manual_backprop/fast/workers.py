@@ -32,7 +32,7 @@ class Workers:
     ----------
     count : int, optional
         Number of threads; by default as many as BLAS would use, which follows the machine and the user's settings
-        (``OMP_NUM_THREADS`` and the like).
+        (`OMP_NUM_THREADS` and the like).
     """
 
     def __init__(self, count: int | None = None) -> None:
@@ -45,9 +45,9 @@ class Workers:
         self._meeting = threading.Barrier(1)
 
     def run(self, task: Callable[[int, int], T], count: int) -> list[T]:
-        """Call ``task(number, worker)`` for every number below ``count``, begun in that order; return what they return.
+        """Call `task(number, worker)` for every number below `count`, begun in that order; return what they return.
 
-        ``worker``, below ``self.count``, tells the task whose memory it may use. If a task fails, no other is begun,
+        `worker`, below `self.count`, tells the task whose memory it may use. If a task fails, no other is begun,
         and the error is raised once all have ended. Runs asked for by several threads take place one after the other.
         """
         others: list[Future[None]] = []
@@ -71,7 +71,7 @@ class Workers:
             return [self._results[number] for number in range(count)]
 
     def wait_for(self, number: int) -> None:
-        """Wait, from within a task, until the task ``number`` has ended, which must have a lower number."""
+        """Wait, from within a task, until the task `number` has ended, which must have a lower number."""
         with self._ended:
             self._ended.wait_for(lambda: number in self._results or self._stopped)
             if self._stopped:

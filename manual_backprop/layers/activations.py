@@ -115,13 +115,13 @@ def silu_backward(grad_output: Array, x: Array) -> Array:
 def gelu(x: Array, approximate: GeluForm = "none") -> Array:
     """Return x Φ(x), with Φ the distribution function of the standard normal distribution.
 
-    ``approximate="tanh"`` takes (1 + tanh u) / 2 for Φ, with u = √(2/π) (x + 0.044715 x³). That is σ(2u), which loses
+    `approximate="tanh"` takes (1 + tanh u) / 2 for Φ, with u = √(2/π) (x + 0.044715 x³). That is σ(2u), which loses
     nothing where tanh is nearly -1.
 
     Raises
     ------
     ValueError
-        If ``approximate`` is neither "none" nor "tanh".
+        If `approximate` is neither "none" nor "tanh".
 
     Source: D. Hendrycks and K. Gimpel, Gaussian error linear units, 2016.
     """
@@ -139,7 +139,7 @@ def gelu_backward(grad_output: Array, x: Array, approximate: GeluForm = "none") 
     Raises
     ------
     ValueError
-        As ``gelu``.
+        As `gelu`.
     """
     if _check_form(approximate) == "tanh":
         u = _tanh_argument(x)

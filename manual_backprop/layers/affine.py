@@ -4,7 +4,7 @@ from manual_backprop.arrays import Array
 
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
-    """Apply one layer: s = x W + b (assignment 1.1, ``computeLayer``).
+    """Apply one layer: s = x W + b (assignment 1.1, `computeLayer`).
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from manual_backprop.layers.activations import sigmoid, softmax
 
 
 def cross_entropy(logits: Array, targets: Targets) -> np.floating:
-    """Return the mean over N of L_n = -sum_k y_nk log p_nk, with p = softmax(logits) (assignment 1.1, ``averageCE``).
+    """Return the mean over N of L_n = -sum_k y_nk log p_nk, with p = softmax(logits) (assignment 1.1, `averageCE`).
 
     The report takes log(p), which is -inf where p underflows. Written in logits the same number is always finite:
 
@@ -21,7 +21,7 @@ def cross_entropy(logits: Array, targets: Targets) -> np.floating:
     Raises
     ------
     ValueError
-        If ``targets`` fits neither form or holds a label outside 0..K-1.
+        If `targets` fits neither form or holds a label outside 0..K-1.
     """
     _check_targets(logits, targets)
     below_largest = shifted(logits)
@@ -34,7 +34,7 @@ def cross_entropy(logits: Array, targets: Targets) -> np.floating:
 
 
 def cross_entropy_backward(logits: Array, targets: Targets) -> Array:
-    """Return dL/dlogits = (p - y) / N, with p = softmax(logits) (assignment 1.1, ``gradCE``).
+    """Return dL/dlogits = (p - y) / N, with p = softmax(logits) (assignment 1.1, `gradCE`).
 
     With dp_nj/dz_nk = p_nj ([j = k] - p_nk), the chain rule gives
 
@@ -45,7 +45,7 @@ def cross_entropy_backward(logits: Array, targets: Targets) -> Array:
     Parameters
     ----------
     logits : (N, K)
-    targets : as in ``cross_entropy``
+    targets : as in `cross_entropy`
 
     Returns
     -------
@@ -54,7 +54,7 @@ def cross_entropy_backward(logits: Array, targets: Targets) -> Array:
     Raises
     ------
     ValueError
-        As ``cross_entropy``.
+        As `cross_entropy`.
     """
     _check_targets(logits, targets)
     probabilities = softmax(logits)

@@ -1,7 +1,7 @@
 """Normalisation: subtract the mean, divide by the deviation, then scale and shift with learned numbers.
 
 Batch, layer and group normalisation differ in one thing only: over which axes mean and variance are taken. So the
-derivative through mean and variance stands once, in ``normalize_backward``.
+derivative through mean and variance stands once, in `normalize_backward`.
 """
 
 import numpy as np
@@ -59,7 +59,7 @@ def batch_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Array
 def batch_norm_backward(grad_output: Array, x: Array, weight: Array, eps: float = 1e-5) -> tuple[Array, Array, Array]:
     """Carry dL/dy back through y = x̂ γ + β and through the statistics of the batch.
 
-        dL/dx̂ = dL/dy γ, from there to x as ``normalize_backward``
+        dL/dx̂ = dL/dy γ, from there to x as `normalize_backward`
         dL/dγ_c = sum of dL/dy x̂, dL/dβ_c = sum of dL/dy, over examples and pixels of channel c
 
     Returns
@@ -131,7 +131,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float = 1e-5) -> Array
 def layer_norm_backward(grad_output: Array, x: Array, weight: Array, eps: float = 1e-5) -> tuple[Array, Array, Array]:
     """Carry dL/dy back through y = x̂ γ + β and through the statistics of each row.
 
-        dL/dx̂ = dL/dy γ, from there to x as ``normalize_backward``
+        dL/dx̂ = dL/dy γ, from there to x as `normalize_backward`
         dL/dγ_d = sum of dL/dy x̂, dL/dβ_d = sum of dL/dy, over all rows
 
     Returns
@@ -206,7 +206,7 @@ def group_norm_backward(
 ) -> tuple[Array, Array, Array]:
     """Carry dL/dy back through y = x̂ γ + β and through the statistics of each group.
 
-        dL/dx̂ = dL/dy γ, from there to x as ``normalize_backward``
+        dL/dx̂ = dL/dy γ, from there to x as `normalize_backward`
         dL/dγ_c = sum of dL/dy x̂, dL/dβ_c = sum of dL/dy, over examples and pixels of channel c
 
     Returns

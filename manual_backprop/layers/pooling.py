@@ -20,7 +20,7 @@ def max_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
 
     Returns
     -------
-    (N, C, H', W'), as ``conv2d``
+    (N, C, H', W'), as `conv2d`
 
     Raises
     ------
@@ -62,7 +62,7 @@ def avg_pool2d(x: Array, kernel_size: Pair, stride: Pair | None = None, padding:
 
     Pixels outside the image count as 0, and they do count: the divisor is always kh kw, as in PyTorch.
 
-    Parameters, result and errors are those of ``max_pool2d``.
+    Parameters, result and errors are those of `max_pool2d`.
     """
     kernel, stride = _sizes(kernel_size, stride, padding)
     return windows(x, kernel, stride, padding).mean(axis=(4, 5))

@@ -13,7 +13,7 @@ class Layer(NamedTuple):
     Parameters
     ----------
     forward, backward : X and X_backward
-    name : of the layer whose ``weight`` and ``bias`` it takes; empty if it has none
+    name : of the layer whose `weight` and `bias` it takes; empty if it has none
     options : further arguments of both
     """
 
@@ -50,7 +50,7 @@ def backward(
 
     Parameters
     ----------
-    values : as ``forward`` returned them
+    values : as `forward` returned them
     grad_output : dL/d(output of the last layer)
     """
     gradients: dict[str, Array] = {}
@@ -70,5 +70,5 @@ def flatten(x: Array) -> Array:
 
 
 def flatten_backward(grad_output: Array, x: Array) -> Array:
-    """Carry the gradient back through ``flatten``: nothing but the shape changed."""
+    """Carry the gradient back through `flatten`: nothing but the shape changed."""
     return grad_output.reshape(x.shape)

@@ -36,17 +36,17 @@ class CNN(Classifier):
     The convolution is 3x3 with stride 1 and padding 1, the pooling takes the maximum of 2x2 pixels.
 
     Training normalises with the statistics of the batch. Prediction has none and takes running ones, which every
-    ``backprop`` moves by a tenth towards those of its batch, as PyTorch's layer does while it trains.
+    `backprop` moves by a tenth towards those of its batch, as PyTorch's layer does while it trains.
 
     Parameters
     ----------
     state : mapping
-        The parameters: ``convolution.weight`` (O, 1, 3, 3), ``convolution.bias`` (O,), ``normalization.weight`` and
-        ``.bias`` (O,), ``hidden.weight`` (in, H), ``hidden.bias`` (H,), ``output.weight`` (H, K), ``output.bias`` (K,),
+        The parameters: `convolution.weight` (O, 1, 3, 3), `convolution.bias` (O,), `normalization.weight` and
+        `.bias` (O,), `hidden.weight` (in, H), `hidden.bias` (H,), `output.weight` (H, K), `output.bias` (K,),
         where in is O · (side // 2)² for images of side · side pixels. Then both buffers, or neither for 0 and 1:
-        ``normalization.running_mean`` and ``normalization.running_var`` (O,). All are kept, not copied, so that an
+        `normalization.running_mean` and `normalization.running_var` (O,). All are kept, not copied, so that an
         optimizer that holds the same arrays can train them in place.
-    dropout : the probability of a hidden unit to be dropped, where ``backprop`` is given units to keep
+    dropout : the probability of a hidden unit to be dropped, where `backprop` is given units to keep
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class CNN(Classifier):
         return self.parameters["convolution.weight"].dtype
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Return the logits, normalised with the running statistics and without dropout: PyTorch's ``eval()``.
+        """Return the logits, normalised with the running statistics and without dropout: PyTorch's `eval()`.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class CNN(Classifier):
         Raises
         ------
         ValueError
-            If ``x`` has another shape.
+            If `x` has another shape.
         """
         layers = self._layers(None)
         layers[NORMALIZED] = Layer(self._normalize_by_running, batch_norm_backward, "normalization")
@@ -150,7 +150,7 @@ class CNN(Classifier):
     ) -> tuple[Array, dict[str, Array]]:
         """Return the logits and the gradients, which depend on arguments and parameters alone; move the statistics.
 
-        This is what PyTorch does in its ``train()`` mode.
+        This is what PyTorch does in its `train()` mode.
         """
         layers = self._layers(keep)
         values = forward(layers, self.parameters, self._images(x))
@@ -159,7 +159,7 @@ class CNN(Classifier):
         return values[-1], gradients
 
     def draw_keep(self, count: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
-        """Draw which hidden units of ``count`` examples are kept; None without dropout.
+        """Draw which hidden units of `count` examples are kept; None without dropout.
 
         The same generator draws the same, whatever the precision, so that both sides can drop the same units.
         """

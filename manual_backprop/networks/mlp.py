@@ -23,19 +23,19 @@ PREFIX = "layers"
 
 
 def names(i: int) -> tuple[str, str]:
-    """Return the names of the weight and the bias of layer ``i``."""
+    """Return the names of the weight and the bias of layer `i`."""
     return f"{PREFIX}.{i}.weight", f"{PREFIX}.{i}.bias"
 
 
 class MLP(Classifier):
-    """A multilayer perceptron: ``linear -> relu -> ... -> linear``; its outputs are logits.
+    """A multilayer perceptron: `linear -> relu -> ... -> linear`; its outputs are logits.
 
     Parameters
     ----------
     parameters : mapping
-        ``layers.0.weight`` (in, out), ``layers.0.bias`` (out,), ``layers.1.weight``, ...; kept, not copied, so that an
+        `layers.0.weight` (in, out), `layers.0.bias` (out,), `layers.1.weight`, ...; kept, not copied, so that an
         optimizer that holds the same arrays can train them in place.
-    dropout : the probability of a hidden unit to be dropped, where ``backprop`` is given units to keep
+    dropout : the probability of a hidden unit to be dropped, where `backprop` is given units to keep
 
     Raises
     ------
@@ -113,7 +113,7 @@ class MLP(Classifier):
         Raises
         ------
         ValueError
-            If ``x`` has another shape.
+            If `x` has another shape.
         """
         return output(self._layers(None), self.parameters, self._rows(x))
 
@@ -130,7 +130,7 @@ class MLP(Classifier):
         return values[-1], backward(layers, self.parameters, values, cross_entropy_backward(values[-1], targets))
 
     def draw_keep(self, count: int, rng: np.random.Generator) -> NDArray[np.bool_] | None:
-        """Draw which hidden units of ``count`` examples are kept, those of all hidden layers side by side."""
+        """Draw which hidden units of `count` examples are kept, those of all hidden layers side by side."""
         return None if self.dropout == 0 else rng.random((count, sum(self.sizes[1:-1]))) >= self.dropout
 
     def _layers(self, keep: NDArray[np.bool_] | None) -> list[Layer]:

@@ -20,7 +20,7 @@ class Network(ABC):
     Attributes
     ----------
     parameters : dict of arrays
-        What an optimizer trains, under the names that PyTorch's ``state_dict`` gives them.
+        What an optimizer trains, under the names that PyTorch's `state_dict` gives them.
     buffers : dict of arrays
         What training keeps beside them, such as running statistics; a saved network needs both.
     """
@@ -53,7 +53,7 @@ class Network(ABC):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a network that ``save`` wrote.
+        """Read a network that `save` wrote.
 
         Raises
         ------
@@ -86,29 +86,29 @@ class Classifier(Network):
 
     @abstractmethod
     def __call__(self, x: ArrayLike) -> Array:
-        """Return the logits (N, K) of rows ``x`` (N, F), as prediction wants them."""
+        """Return the logits (N, K) of rows `x` (N, F), as prediction wants them."""
 
     @abstractmethod
     def logits_and_gradients(
         self, x: ArrayLike, targets: Targets, keep: NDArray[np.bool_] | None = None
     ) -> tuple[Array, dict[str, Array]]:
-        """Return the logits as training sees them, and the gradients of ``backprop``."""
+        """Return the logits as training sees them, and the gradients of `backprop`."""
 
     def backprop(
         self, x: ArrayLike, targets: Targets, keep: NDArray[np.bool_] | None = None
     ) -> tuple[float, dict[str, Array]]:
-        """Return the mean loss over the batch and its gradient for every parameter (assignment 1.2, ``backprop``).
+        """Return the mean loss over the batch and its gradient for every parameter (assignment 1.2, `backprop`).
 
         Parameters
         ----------
-        x : (N, F), as in ``__call__``
+        x : (N, F), as in `__call__`
         targets : integer labels (N,) or rows of probabilities (N, K)
-        keep : bool (N, H), which hidden units are kept, as ``draw_keep`` draws it; None for all, undivided
+        keep : bool (N, H), which hidden units are kept, as `draw_keep` draws it; None for all, undivided
 
         Returns
         -------
         loss : float
-        gradients : dict with the keys and shapes of ``parameters``
+        gradients : dict with the keys and shapes of `parameters`
 
         Raises
         ------
@@ -119,7 +119,7 @@ class Classifier(Network):
         return float(cross_entropy(logits, targets)), gradients
 
     def draw_keep(self, _count: int, _rng: np.random.Generator) -> NDArray[np.bool_] | None:
-        """Draw which hidden units of ``count`` examples are kept; None without dropout."""
+        """Draw which hidden units of `count` examples are kept; None without dropout."""
         return None
 
     def predict(self, x: ArrayLike) -> NDArray[np.int64]:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; when the block has written it, flush it to disk and rename it.
+    """Give a temporary path beside `path`; when the block has written it, flush it to disk and rename it.
 
-    Whatever happens, ``path`` holds either its old content or all of the new one.
+    Whatever happens, `path` holds either its old content or all of the new one.
 
     Raises
     ------
     OSError
-        If the file cannot be written; it names ``path``, which is as it was, and nothing is left beside it.
+        If the file cannot be written; it names `path`, which is as it was, and nothing is left beside it.
     """
     # the suffix tells matplotlib the format
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")

@@ -67,7 +67,7 @@ def save_arrays(path: Path, arrays: Mapping[str, Array], metadata: str = "") -> 
 
 
 def load_arrays(path: Path) -> tuple[dict[str, Array], str]:
-    """Read what ``save_arrays`` wrote.
+    """Read what `save_arrays` wrote.
 
     Returns
     -------

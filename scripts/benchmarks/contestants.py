@@ -57,7 +57,7 @@ class Problem:
 
 
 def ours(problem: Problem, workers: int | None = None) -> Epoch:
-    """Train as ``manual_backprop.train`` does; the number of workers is that of BLAS."""
+    """Train as `manual_backprop.train` does; the number of workers is that of BLAS."""
     from manual_backprop import MLP, Momentum
     from manual_backprop.training import train_epochs
 
@@ -151,7 +151,7 @@ def block_products(problem: Problem, block_rows: int, workers: int = 2) -> Epoch
 
 
 class _Products:
-    """The products of up to ``rows`` examples, written into arrays that are made once."""
+    """The products of up to `rows` examples, written into arrays that are made once."""
 
     def __init__(self, dtype: str, rows: int) -> None:
         rng = np.random.default_rng(0)

@@ -1,6 +1,6 @@
 """Measure how near PyTorch's training comes to what a GPU can do.
 
-Prints a table and writes ``benchmark_cuda.json``: epochs a second of the bare matrix products (the bound), of a plain
+Prints a table and writes `benchmark_cuda.json`: epochs a second of the bare matrix products (the bound), of a plain
 eager loop and of this project, in float32 and with TF32, from the assignment's size to one that fills a GPU.
 """
 

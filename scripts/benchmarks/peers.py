@@ -1,6 +1,6 @@
 """The libraries that the benchmark compares with, each given the same work and its own fastest settings.
 
-Each function raises ``ImportError`` where its library is missing.
+Each function raises `ImportError` where its library is missing.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from benchmarks.contestants import CLASSES, FEATURES, HIDDEN, LEARNING_RATE, MOM
 
 
 def scikit_learn(problem: Problem, accuracies: bool = True) -> Epoch:
-    """Train ``MLPClassifier``; its own loop knows the training loss, the rest takes another pass forward."""
+    """Train `MLPClassifier`; its own loop knows the training loss, the rest takes another pass forward."""
     from sklearn.neural_network import MLPClassifier
 
     x, labels, valid_x, valid_labels = problem.floats()
@@ -38,7 +38,7 @@ def scikit_learn(problem: Problem, accuracies: bool = True) -> Epoch:
 
 
 def pytorch(problem: Problem, compiled: bool = False) -> Epoch:
-    """Train an ``nn.Sequential`` with ``torch.optim.SGD`` on the CPU."""
+    """Train an `nn.Sequential` with `torch.optim.SGD` on the CPU."""
     import torch
     from torch.nn.functional import cross_entropy
 
@@ -73,7 +73,7 @@ def pytorch(problem: Problem, compiled: bool = False) -> Epoch:
 
 
 def jax(problem: Problem) -> Epoch:
-    """Train with ``jax.jit`` on the CPU: the whole update is one compiled function, its arrays changed in place."""
+    """Train with `jax.jit` on the CPU: the whole update is one compiled function, its arrays changed in place."""
     import jax
     from jax import numpy as jnp
 

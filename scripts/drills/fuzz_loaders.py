@@ -2,7 +2,7 @@
 
 A case fails on an exception other than ValueError and OSError, a message that is not one line or does not name the
 source, a dataset that breaks its promises, one that differs from the original although a checksum covers it, more than
-10 seconds, or more than 1 GiB of memory. Case number i depends on the seed and i alone: ``--first i --count 1``
+10 seconds, or more than 1 GiB of memory. Case number i depends on the seed and i alone: `--first i --count 1`
 repeats it. Needs Linux, for its limit of memory and its clock.
 
     python scripts/fuzz_loaders.py --count 20000

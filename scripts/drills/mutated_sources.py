@@ -1,4 +1,4 @@
-"""Small data sources of every kind, with bytes changed at random: ``mutated_source``."""
+"""Small data sources of every kind, with bytes changed at random: `mutated_source`."""
 
 import gzip
 import io

@@ -20,7 +20,7 @@ def normal(seed, dtype, **shapes):
 def backward_of(name, grad_output, inputs, options):
     """Call a layer's backward with those of the inputs that it takes; return a tuple of gradients.
 
-    A loss has no upstream gradient: ``grad_output`` is None. A layer of several outputs has a tuple of them.
+    A loss has no upstream gradient: `grad_output` is None. A layer of several outputs has a tuple of them.
     """
     function = getattr(layers, f"{name}_backward")
     taken = {key: value for key, value in inputs.items() if key in inspect.signature(function).parameters}
@@ -34,10 +34,10 @@ def as_tuple(arrays):
 
 
 def assert_layer_matches(name, reference, inputs, seed, constants=(), **options):
-    """Check ``name`` and ``name_backward`` under a random upstream gradient.
+    """Check `name` and `name_backward` under a random upstream gradient.
 
     The loss is the sum of output times upstream gradient, so its derivative by the upstream gradient is the output:
-    that checks the forward pass too. ``reference`` takes the inputs as tensors and by name.
+    that checks the forward pass too. `reference` takes the inputs as tensors and by name.
     """
     from torch_reference import assert_gradients_match
 

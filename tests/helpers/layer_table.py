@@ -19,7 +19,7 @@ IMAGES, ROWS, CHANNEL = (2, 3, 5, 4), (3, 4, 3), (3,)
 class Case:
     """A layer's floating inputs by shape, what else it takes, and PyTorch's function of all of them by name.
 
-    ``values`` returns inputs that no normal number would do for, such as tied ones; ``constants`` names floating inputs
+    `values` returns inputs that no normal number would do for, such as tied ones; `constants` names floating inputs
     that have no gradient. A loss takes no upstream gradient; a layer of several outputs takes one for each.
     """
 

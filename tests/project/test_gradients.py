@@ -1,6 +1,6 @@
-"""The hand-derived gradients against ``torch.autograd``, on random batches, to rounding.
+"""The hand-derived gradients against `torch.autograd`, on random batches, to rounding.
 
-``assert_gradients_match`` has no tolerance to set: how far rounding moves each entry follows from the inputs at hand.
+`assert_gradients_match` has no tolerance to set: how far rounding moves each entry follows from the inputs at hand.
 """
 
 import numpy as np

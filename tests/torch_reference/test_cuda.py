@@ -1,4 +1,4 @@
-"""PyTorch's gradients as the training loop computes them, against ``MLP.backprop`` and to rounding.
+"""PyTorch's gradients as the training loop computes them, against `MLP.backprop` and to rounding.
 
 Where there is a GPU: eager, from a captured graph, and with TF32. The CPU's loop runs the same tests everywhere.
 """
@@ -40,7 +40,7 @@ def network(inputs):
 
 
 def gradients(device, way="eager"):
-    """What the loop leaves in ``parameter.grad``, as a function of the inputs; no weight moves on the way."""
+    """What the loop leaves in `parameter.grad`, as a function of the inputs; no weight moves on the way."""
 
     def manual(x, labels, **parameters):
         module = ReferenceMLP.from_manual(network(parameters)).to(device)

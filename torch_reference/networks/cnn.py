@@ -18,11 +18,11 @@ class ManualCNN(Protocol):
 
     @property
     def parameters(self) -> Arrays:
-        """``convolution.weight``, ``convolution.bias``, and the same of ``normalization``, ``hidden``, ``output``."""
+        """`convolution.weight`, `convolution.bias`, and the same of `normalization`, `hidden`, `output`."""
 
     @property
     def buffers(self) -> Arrays:
-        """``normalization.running_mean`` and ``normalization.running_var``."""
+        """`normalization.running_mean` and `normalization.running_var`."""
 
     @property
     def dropout(self) -> float:
@@ -52,7 +52,7 @@ class ReferenceCNN(nn.Module):
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Return the logits (N, K) of images by rows (N, F).
 
-        ``keep`` (N, H) says which hidden units are kept, so that the hand-derived network can drop the same ones.
+        `keep` (N, H) says which hidden units are kept, so that the hand-derived network can drop the same ones.
         """
         side = math.isqrt(x.shape[1])
         images = torch.relu(self.convolution(x.unflatten(1, (1, side, side))))
@@ -72,7 +72,7 @@ class ReferenceCNN(nn.Module):
         return module
 
     def to_manual(self) -> dict[str, NDArray[np.floating]]:
-        """Return copies of parameters and running statistics as NumPy arrays, as ``CNN(state)`` takes them."""
+        """Return copies of parameters and running statistics as NumPy arrays, as `CNN(state)` takes them."""
         floating = {name: value for name, value in self.state_dict().items() if value.is_floating_point()}
         return {name: _turned(value.cpu().numpy()) for name, value in floating.items()}
 

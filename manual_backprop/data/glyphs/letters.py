@@ -100,7 +100,7 @@ def fill(letter: Letter, points: Points, style: str = "plain", radius: float = 0
     """Fill a letter whose outline moved to `points` and stretch the ink to (28, 28) pixels, white on black.
 
     From the largest to the smallest, each contour is painted as ink or as a hole, which is right for overlapping
-    strokes and for ink inside of holes. The style is ``"plain"``, ``"hollow"`` or ``"sign"``: cut out of a sign with
+    strokes and for ink inside of holes. The style is `"plain"`, `"hollow"` or `"sign"`: cut out of a sign with
     corners of the given radius, in pixels of the canvas.
     """
     image = Image.new("L", (CANVAS, CANVAS))

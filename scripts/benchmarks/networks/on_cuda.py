@@ -54,7 +54,7 @@ class Job:
 
 
 def ours(job: Job, device: str) -> Train:
-    """Train as ``train_torch.py`` does."""
+    """Train as `train_torch.py` does."""
     train, valid = job.examples(device)
     module = ReferenceMLP([FEATURES, job.hidden, CLASSES]).to(device)
     epochs = train_epochs(module, matched_sgd(module, 1e-3), train, valid, range(10**9), job.batches)
