@@ -88,18 +88,9 @@ class RunFolder:
         OSError
             If it cannot be written; the earlier checkpoint is kept.
         """
-        arrays: dict[str, Array] = {}
-        for kind, values in checkpoint.state.items():
-            for name, value in values.items():
-                if not np.isfinite(value).all():
-                    raise DivergenceError(
-                        f"{kind} of {name} became infinite in epoch {len(checkpoint.history)}: "
-                        "the learning rate is likely too high"
-                    )
-                arrays[f"{kind}/{name}"] = value
-        arrays["steps"] = np.array(checkpoint.steps, np.int64)
-        arrays["history"] = np.array(list(checkpoint.history.rows()), np.float64).reshape(-1, 5)
-        save_arrays(self.checkpoint_path, arrays, json.dumps(checkpoint.configuration))
+        history = np.array(list(checkpoint.history.rows()), np.float64).reshape(-1, 5)
+        arrays: dict[str, Array] = {"steps": np.array(checkpoint.steps, np.int64), "history": history}
+        self.write_arrays(checkpoint.state, arrays, checkpoint.configuration, f"epoch {len(history)}")
 
     def load_checkpoint(self, configuration: Mapping[str, Any], like: State, network: type[Classifier]) -> Checkpoint:
         """Read the checkpoint of a run with the same configuration.
@@ -115,6 +106,53 @@ class RunFolder:
         ValueError
             If there is none, if it or the weights beside it are damaged, or if it belongs to another configuration.
         """
+        state, others, found = self.read_arrays(configuration, like)
+        if not _complete(others):
+            raise self.incomplete()
+        history = History()
+        for row in others["history"].tolist():
+            history.append(Metrics(*row[:4]), row[4])
+        if len(history) and self.weights_path.exists():  # before the first epoch, it may be an earlier run's
+            self._check_weights(like["parameters"], network)
+        return Checkpoint(state, int(others["steps"]), history, found)
+
+    def write_arrays(
+        self, state: State, others: Mapping[str, Array], configuration: Mapping[str, Any], reached: str
+    ) -> None:
+        """Replace the checkpoint's file, unless a number of the state is not finite.
+
+        Parameters
+        ----------
+        state : of the run
+        others : arrays that belong to it, with names of one word
+        configuration : of the run
+        reached : the epoch or step, for the message
+
+        Raises
+        ------
+        DivergenceError, OSError
+            As `save_checkpoint`.
+        """
+        arrays = dict(others)
+        for kind, values in state.items():
+            for name, value in values.items():
+                if not np.isfinite(value).all():
+                    raise DivergenceError(
+                        f"{kind} of {name} became infinite in {reached}: the learning rate is likely too high"
+                    )
+                arrays[f"{kind}/{name}"] = value
+        save_arrays(self.checkpoint_path, arrays, json.dumps(configuration))
+
+    def read_arrays(
+        self, configuration: Mapping[str, Any], like: State
+    ) -> tuple[State, Mapping[str, Array], Mapping[str, Any]]:
+        """Return what `write_arrays` wrote: the state, whose names, shapes, types and numbers are right, and the rest.
+
+        Raises
+        ------
+        ValueError
+            As `load_checkpoint`.
+        """
         if not self.checkpoint_path.is_file():
             raise ValueError(f"--resume: nothing to resume, {self.checkpoint_path} does not exist")
         arrays, text = load_arrays(self.checkpoint_path)
@@ -128,15 +166,19 @@ class RunFolder:
                     f"--resume: {self.path} holds a run with {name} = {found.get(name)}, "
                     f"but this one has {configuration.get(name)}"
                 )
-        if not _fit(arrays, like):
-            raise ValueError(f"--resume: {self.checkpoint_path} does not hold what training needs to go on")
-        history = History()
-        for row in arrays.pop("history").tolist():
-            history.append(Metrics(*row[:4]), row[4])
-        if len(history) and self.weights_path.exists():  # before the first epoch, it may be an earlier run's
-            self._check_weights(like["parameters"], network)
-        state = {kind: {name: arrays[f"{kind}/{name}"] for name in values} for kind, values in like.items()}
-        return Checkpoint(state, int(arrays["steps"]), history, found)
+        expected = {f"{kind}/{name}": value for kind, values in like.items() for name, value in values.items()}
+        kept = {name: value for name, value in arrays.items() if "/" in name}
+        if kept.keys() != expected.keys() or any(
+            value.shape != expected[name].shape or value.dtype != expected[name].dtype or not np.isfinite(value).all()
+            for name, value in kept.items()
+        ):
+            raise self.incomplete()
+        state = {kind: {name: kept[f"{kind}/{name}"] for name in values} for kind, values in like.items()}
+        return state, {name: value for name, value in arrays.items() if name not in kept}, found
+
+    def incomplete(self) -> ValueError:
+        """Return the error of a checkpoint that lacks something."""
+        return ValueError(f"--resume: {self.checkpoint_path} does not hold what training needs to go on")
 
     def _check_weights(self, like: Mapping[str, Array], network: type[Classifier]) -> None:
         try:
@@ -152,16 +194,12 @@ class RunFolder:
             temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
-def _fit(arrays: Mapping[str, Array], like: State) -> bool:
-    """Return whether a checkpoint's arrays have the names, shapes, types and finite numbers that a run needs."""
-    expected = {f"{kind}/{name}": value for kind, values in like.items() for name, value in values.items()}
-    expected["steps"] = np.zeros((), np.int64)
-    expected["history"] = np.zeros((*arrays["history"].shape[:1], 5)) if "history" in arrays else np.zeros(())
-    if arrays.keys() != expected.keys():
+def _complete(arrays: Mapping[str, Array]) -> bool:
+    """Return whether a checkpoint has, beside its state, the number of steps and a history, and nothing else."""
+    if arrays.keys() != {"steps", "history"}:
         return False
-    if any(value.shape != expected[key].shape or value.dtype != expected[key].dtype for key, value in arrays.items()):
+    steps, history = arrays["steps"], arrays["history"]
+    if steps.shape != () or steps.dtype != np.int64 or history.dtype != np.float64 or history.shape[1:] != (5,):
         return False
-    history = arrays["history"]
     not_measured = np.isnan(history) & [False, False, True, True, False]  # on an empty validation set
-    finite = all(np.isfinite(value).all() for key, value in arrays.items() if key != "history")
-    return finite and bool((np.isfinite(history) | not_measured).all() and (history[:, 4] > 0).all())
+    return bool((np.isfinite(history) | not_measured).all() and (history[:, 4] > 0).all())

@@ -3,13 +3,13 @@
 import argparse
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from manual_backprop.data.texts.characters import Text
 from manual_backprop.networks import GPTShape
-from manual_backprop.runs.options import _folder, _learning_rate, _positive, _seed
+from manual_backprop.runs.option_types import OneLineParser, folder, learning_rate, positive, seed
 
 BETAS = (0.9, 0.99)
 WEIGHT_DECAY = 0.1
@@ -23,19 +23,19 @@ FREE = ("out", "resume", "quiet")
 
 def make_parser(side: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the options that both commands have; the defaults are nanoGPT's for a CPU."""
-    parser = _Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = OneLineParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.set_defaults(side=side)
     parser.add_argument("--text", type=Path, metavar="FILE", help="a text; %(default)s means Python's documentation")
-    parser.add_argument("--layers", type=_positive, default=4, help="blocks of attention and MLP")
-    parser.add_argument("--heads", type=_positive, default=4, help="heads of attention")
-    parser.add_argument("--width", type=_positive, default=128, help="entries of a token's vector")
-    parser.add_argument("--context", type=_positive, default=64, help="characters that the network sees at once")
-    parser.add_argument("--batch-size", type=_positive, default=12, metavar="B", help="windows of the text in a step")
-    parser.add_argument("--steps", type=_positive, default=2000, help="updates of the weights")
-    parser.add_argument("--learning-rate", type=_learning_rate, default=1e-3, metavar="ALPHA", help="the largest one")
+    parser.add_argument("--layers", type=positive, default=4, help="blocks of attention and MLP")
+    parser.add_argument("--heads", type=positive, default=4, help="heads of attention")
+    parser.add_argument("--width", type=positive, default=128, help="entries of a token's vector")
+    parser.add_argument("--context", type=positive, default=64, help="characters that the network sees at once")
+    parser.add_argument("--batch-size", type=positive, default=12, metavar="B", help="windows of the text in a step")
+    parser.add_argument("--steps", type=positive, default=2000, help="updates of the weights")
+    parser.add_argument("--learning-rate", type=learning_rate, default=1e-3, metavar="ALPHA", help="the largest one")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
-    parser.add_argument("--seed", type=_seed, default=0, help="decides the initial weights, the windows, the sample")
-    parser.add_argument("--out", type=_folder, default=Path("runs") / f"gpt_{side}", metavar="DIR", help="results")
+    parser.add_argument("--seed", type=seed, default=0, help="decides the initial weights, the windows, the sample")
+    parser.add_argument("--out", type=folder, default=Path("runs") / f"gpt_{side}", metavar="DIR", help="results")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in DIR")
     parser.add_argument("--quiet", action="store_true", help="print nothing but warnings and errors")
     return parser
@@ -69,10 +69,3 @@ def needed_bytes(options: argparse.Namespace, shape: GPTShape) -> int:
 def decays(shape: GPTShape) -> dict[str, float]:
     """Return the weight decay of each parameter."""
     return {name: WEIGHT_DECAY if len(size) > 1 else 0.0 for name, size in shape.parameter_shapes().items()}
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {' '.join(message.split())}\n")
