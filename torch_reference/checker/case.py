@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch_reference.checker.formats import FLOAT64, Array, Format
 
 SLACK = 4.0  # a cause that explains a gradient may leave four times the allowance: its factor is rounded too
-# Moves the inputs by a relative amount; returns the manual gradients there, and the inputs. None if manual refuses.
-Probe = Callable[[float], tuple[Mapping[str, Array], Mapping[str, Any]] | None]
+# Moves the inputs by a relative amount: all of them (True), or only those that are differentiated by. Returns the
+# gradients under test there, and the inputs; None if these are refused.
+Probe = Callable[[float, bool], tuple[Mapping[str, Array], Mapping[str, Any]] | None]
 
 
 @dataclass(frozen=True, eq=False)

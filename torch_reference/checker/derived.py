@@ -75,8 +75,11 @@ def _target(manual: Mapping[str, Array], cases: Mapping[str, Case], wrong: list[
 def _moved(
     cases: Mapping[str, Case], wrong: list[str], reference: Reference, probe: Probe
 ) -> tuple[Reference, Target] | None:
-    """Return the reference and the gradients at inputs that are moved a little."""
-    found = probe(max(NEARBY, STEPS * reference.coarsest.epsilon))
+    """Return the reference and the gradients where the inputs that have a gradient are moved a little.
+
+    Others stay: `manual` may rely on what they are, as on targets that add up to 1.
+    """
+    found = probe(max(NEARBY, STEPS * reference.coarsest.epsilon), False)
     if found is None or not set(cases) <= set(found[0]):
         return None
     there = replace(reference, inputs=found[1], wanted=tuple(cases))

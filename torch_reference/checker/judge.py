@@ -231,7 +231,7 @@ def _returned_coarsely(case: Case) -> str:
 
 def _nudged(name: str, reference: Reference, probe: Probe, amount: float) -> tuple[Array, Array] | None:
     """Return manual and reference gradient where the inputs are moved by a relative amount, or None."""
-    found = probe(amount)
+    found = probe(amount, True)
     if found is None:
         return None
     gradients, moved = found

@@ -78,16 +78,16 @@ def given(gradients: Raw) -> dict[str, Given]:
 
 
 def elsewhere(
-    manual: Manual, reference: Reference, wanted: Collection[str], seed: int, amount: float
+    manual: Manual, reference: Reference, wanted: Collection[str], seed: int, amount: float, everything: bool
 ) -> tuple[dict[str, Array], dict[str, Any]] | None:
     """Return the gradients where the inputs are moved by a relative amount, and those inputs.
 
-    `manual` or `reference` may refuse them, as targets that must add up to 1: then only the inputs that `manual` is
-    differentiated by move. If these are refused too, there is no answer.
+    `manual` or `reference` may refuse them, as targets that must add up to 1: then, or if not everything is asked for,
+    only the inputs that `manual` is differentiated by move. If these are refused too, there is no answer.
     """
     inputs = reference.inputs
     floating = [name for name, value in inputs.items() if is_floating(value)]
-    for names in (floating, wanted):
+    for names in (floating, wanted) if everything else (wanted,):
         rng = np.random.default_rng(seed)
         moved = {name: _moved(value, rng, amount) if name in names else value for name, value in inputs.items()}
         try:

@@ -102,7 +102,7 @@ class Experiment:
         reference = Reference(loss, tensors, tuple(given), self.seed, pairs=loss.pairs)
         low = LowPrecision(given, reference, loss) if reference.coarsest.epsilon > FLOAT32.epsilon else None
 
-        def elsewhere(amount: float) -> tuple[dict[str, Array], dict[str, Any]] | None:
+        def elsewhere(amount: float, _: bool) -> tuple[dict[str, Array], dict[str, Any]] | None:
             return self._elsewhere(amount, upstream, tensors)
 
         return judge(given, reference, self._shown(upstream), elsewhere, low, search), low

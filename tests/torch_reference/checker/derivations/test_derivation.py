@@ -157,3 +157,18 @@ def test_a_manual_that_refuses_moved_inputs_is_explained_all_the_same():
     x = np.random.default_rng(0).standard_normal((4, 3))
     x[0, 0] = 0.5
     assert crosscheck(manual, lambda x: torch.relu(x).sum(), {"x": x}).gradients["x"].code == "derivative"
+
+
+def test_targets_that_manual_relies_on_stay_as_they_are():
+    def manual(logits, targets):  # targets that do not add up to 1 have another derivative
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        return {"logits": (p - targets) / len(p) * p * (1 - p)}
+
+    def reference(logits, targets):
+        return torch.nn.functional.cross_entropy(logits, targets)
+
+    rng = np.random.default_rng(0)
+    inputs = {"logits": rng.standard_normal((5, 4)), "targets": rng.dirichlet(np.ones(4), 5)}
+    gradient = crosscheck(manual, reference, inputs).gradients["logits"]
+    assert gradient.code == "derivative"
+    assert "multiplied by p * (1 - p)" in gradient.message
