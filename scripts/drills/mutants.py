@@ -2,21 +2,31 @@
 
 import ast
 import copy
+import multiprocessing
 import os
+import resource
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
+import pytest
 
 ROOT = Path(__file__).parents[2]
 NEEDED = ("manual_backprop", "torch_reference", "scripts", "tests", "docs", "README.md", "pyproject.toml")
+LIMIT = 1200
+"""Seconds of processor time after which tests count as failed. On the right code they must end in a quarter of it."""
+OUTPUT = "output.txt"
+"""What a run of tests prints, in its copy of the project."""
+# A process that has loaded what all tests need, and becomes a new one for each run: loading takes longer than most.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["pytest", "numpy", "hypothesis.extra.numpy", "torch"])
 
 
 @dataclass(frozen=True)
@@ -79,49 +89,76 @@ def replaced(node: ast.AST, **fields: object) -> ast.AST:
 
 def survives(mutant: Mutant, tests: Sequence[str]) -> bool:
     """Tell whether tests pass on a copy of the project that holds the mutant; they run in the order given."""
+    with copied() as folder:
+        Path(folder, mutant.file).write_text(mutant.source, encoding="utf-8")
+        return all(passes(folder, test) for test in tests)
+
+
+@contextmanager
+def copied() -> Iterator[str]:
+    """Make a copy of the project, for a while."""
     with tempfile.TemporaryDirectory() as folder:
         for name in NEEDED:
             source, target = ROOT / name, Path(folder, name)
             shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-        Path(folder, mutant.file).write_text(mutant.source, encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "-p",
-            "no:cacheprovider",
-            "--hypothesis-profile=drill",
-            *tests,
-        ]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": folder}
-        run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
-        if run.returncode not in (0, 1, 2):  # 2: the mistake keeps a test file from being imported
-            raise RuntimeError(f"pytest ended with status {run.returncode} on {mutant}:\n{run.stdout.decode()}")
-        return run.returncode == 0
+        yield folder
+
+
+def passes(folder: str, tests: str, limit: int = LIMIT) -> bool:
+    """Tell whether a file or folder of tests passes in a copy of the project, in a process of its own."""
+    process = PROCESSES.Process(target=_run, args=(folder, tests, limit))
+    process.start()
+    process.join()
+    if process.exitcode not in (0, 1, 2, -signal.SIGXCPU):  # 2: the mistake keeps a test file from being imported
+        raise RuntimeError(f"{tests}: status {process.exitcode}\n{Path(folder, OUTPUT).read_text(encoding='utf-8')}")
+    return process.exitcode == 0
+
+
+def _run(folder: str, tests: str, limit: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = folder
+    sys.path.insert(0, folder)
+    output = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    preloaded = "ignore::pytest.PytestAssertRewriteWarning"
+    sys.exit(pytest.main(["-qx", "-W", preloaded, "-p", "no:cacheprovider", "--hypothesis-profile=drill", tests]))
 
 
 def report(mutants: Sequence[Mutant], tests: Callable[[Mutant], Sequence[str]], workers: int) -> int:
-    """Try every mutant, print how many of each kind a test notices and which none does, and return how many those are.
+    """Try every mutant, print each verdict, then how many of each file a test notices; return how many none does.
 
     Parameters
     ----------
     mutants : sequence of Mutant
         What to try.
     tests : callable
-        Returns the tests for a mutant.
+        Returns the tests for a mutant: files and folders, the likeliest to notice it first.
     workers : int
         How many runs of tests at a time.
+
+    Raises
+    ------
+    RuntimeError
+        If tests fail on the right code, or take too long to tell by the time that a mistake makes them take longer.
     """
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by what the processes are made of
+    with copied() as folder:
+        for name in dict.fromkeys(name for mutant in mutants for name in tests(mutant)):
+            if not passes(folder, name, LIMIT // 4):
+                output = Path(folder, OUTPUT).read_text(encoding="utf-8")
+                raise RuntimeError(f"{name} does not pass on the right code, or not in {LIMIT // 4} s\n{output}")
+
+    def noticed(mutant: Mutant) -> bool:
+        verdict = not survives(mutant, tests(mutant))
+        print(f"{'noticed' if verdict else 'NOT NOTICED'}: {mutant}", flush=True)
+        return verdict
+
     with ThreadPoolExecutor(workers) as pool:
-        tried = pool.map(lambda mutant: survives(mutant, tests(mutant)), mutants)
-        alive = list(tqdm(tried, total=len(mutants), unit="mutant", disable=None))
-    for kind, count in sorted(Counter(mutant.kind for mutant in mutants).items()):
-        killed = sum(not lives for mutant, lives in zip(mutants, alive, strict=True) if mutant.kind == kind)
-        print(f"{kind:10} {killed:3} of {count:3} noticed by a test")
-    survivors = [mutant for mutant, lives in zip(mutants, alive, strict=True) if lives]
-    print(f"{'all':10} {len(mutants) - len(survivors):3} of {len(mutants):3}")
-    for mutant in survivors:
-        print(f"not noticed: {mutant}")
-    return len(survivors)
+        verdicts = list(pool.map(noticed, mutants))
+    killed = Counter(mutant.file for mutant, verdict in zip(mutants, verdicts, strict=True) if verdict)
+    for file, count in Counter(mutant.file for mutant in mutants).items():
+        print(f"{killed[file]:4} of {count:4} noticed in {file}")
+    print(f"{sum(verdicts):4} of {len(mutants):4} noticed")
+    return len(mutants) - sum(verdicts)

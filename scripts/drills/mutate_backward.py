@@ -14,41 +14,41 @@ from functools import partial
 from mutants import ROOT, Mutant, Slot, mutate, replaced, report
 
 SIDE = "manual_backprop"
-TEXTBOOK = (f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/test_optimizers.py", "project/test_gradients.py")
-FAST = (f"{SIDE}/fast", f"{SIDE}/test_optimizers.py")
-GPT = (f"{SIDE}/fast/gpt/test_sharing.py",)
+LAYERS, NETWORKS, FAST = f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/fast"
+OPTIMIZERS = (f"{SIDE}/test_optimizers.py",)
+GPT = (f"{FAST}/gpt/test_sharing.py",)
 
 
 def _layers() -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return every file of layers, the tests of the same name first, and the functions in it that go back."""
+    """Return every file of layers with its tests, the quickest first, and the functions in it that go back."""
     found = {}
     for path in sorted((ROOT / SIDE / "layers").glob("[!_]*.py")):
         nodes = ast.parse(path.read_text(encoding="utf-8")).body
         functions = [node.name for node in nodes if isinstance(node, ast.FunctionDef)]
-        own = f"{SIDE}/layers/test_{path.stem}.py"
-        tests = ((own,) if (ROOT / "tests" / own).exists() else ()) + TEXTBOOK
+        own = [f"{LAYERS}/{name}.py" for name in ("test_every_layer", f"test_{path.stem}")]
+        tests = (*(name for name in own if (ROOT / "tests" / name).exists()), LAYERS, "project/test_gradients.py")
         found[f"layers/{path.name}"] = (tests, tuple(name for name in functions if name.endswith("_backward")))
     return found
 
 
 BACKWARD = _layers() | {
-    "networks/chain.py": (TEXTBOOK, ("backward",)),
+    "networks/chain.py": ((f"{NETWORKS}/test_mlp.py", NETWORKS), ("backward",)),
     "networks/gpt.py": (
-        (f"{SIDE}/networks/test_gpt.py",),
+        (f"{NETWORKS}/test_gpt.py",),
         ("backprop", "_mlp_backward", "_attention_backward", "_norm_backward"),
     ),
-    "optimizers/momentum.py": (TEXTBOOK, ("_move",)),
-    "optimizers/adam.py": (TEXTBOOK, ("_move", "_decayed")),
-    "optimizers/clipping.py": (TEXTBOOK, ("clip_grad_norm",)),
-    "fast/cross_entropy_in_place.py": (FAST, ("forward", "backward")),
-    "fast/feature_maps.py": (FAST, ("backward", "_to_the_largest")),
-    "fast/channel_parallel.py": (FAST, ("_hidden_backward", "score")),
+    "optimizers/momentum.py": (OPTIMIZERS, ("_move",)),
+    "optimizers/adam.py": (OPTIMIZERS, ("_move", "_decayed")),
+    "optimizers/clipping.py": (OPTIMIZERS, ("clip_grad_norm",)),
+    "fast/cross_entropy_in_place.py": ((f"{FAST}/test_tensor_parallel.py", FAST), ("forward", "backward")),
+    "fast/feature_maps.py": ((f"{FAST}/test_channel_parallel.py",), ("backward", "_to_the_largest")),
+    "fast/channel_parallel.py": ((f"{FAST}/test_channel_parallel.py",), ("_hidden_backward", "score")),
     "fast/gpt/layers.py": (GPT, ("norm_backward", "gelu_forward")),
     "fast/gpt/attention.py": (GPT, ("attention_backward",)),
     "fast/gpt/block.py": (GPT, ("backward", "_mlp_backward", "_attention_backward")),
     "fast/gpt/sharing.py": (GPT, ("_add_up", "_update")),
-    "fast/in_place.py": (FAST, ("backward",)),
-    "fast/tensor_parallel.py": (FAST, ("_backward", "_update", "_move")),
+    "fast/in_place.py": ((f"{FAST}/test_in_place.py", FAST), ("backward",)),
+    "fast/tensor_parallel.py": ((f"{FAST}/test_tensor_parallel.py", FAST), ("_backward", "_update", "_move")),
 }
 """The functions of each file that are on the way back, and the tests that know them."""
 TESTS = {f"{SIDE}/{file}": [f"tests/{name}" for name in tests] for file, (tests, _) in BACKWARD.items()}
@@ -60,9 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="test runs at a time (default: %(default)s)"
     )
+    parser.add_argument("files", nargs="*", help="which files, such as layers/affine.py (default: all)")
     options = parser.parse_args(arguments)
-
-    mutants = [mutant for file, (_, functions) in BACKWARD.items() for mutant in wrong(file, functions)]
+    for file in options.files:
+        if file not in BACKWARD:
+            parser.error(f"{file}: not one of {', '.join(BACKWARD)}")
+    files = options.files or BACKWARD
+    mutants = [mutant for file in files for mutant in wrong(file, BACKWARD[file][1])]
     return 1 if report(mutants, lambda mutant: TESTS[mutant.file], options.workers) else 0
 
 
@@ -144,7 +148,12 @@ def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def wrong_operands(node: ast.BinOp | ast.Attribute, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
-    """Yield the node with one of its names replaced by another argument of the function."""
+    """Yield the node with one of its names replaced by another argument of the function.
+
+    Not where it is only asked for its precision, which is that of all.
+    """
+    if isinstance(node, ast.Attribute) and node.attr == "dtype":
+        return
     for field in ("left", "right", "value"):
         operand = getattr(node, field, None)
         if isinstance(operand, ast.Name) and operand.id in names:
