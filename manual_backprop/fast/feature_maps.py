@@ -9,6 +9,10 @@ arrays. A pixel at place (dy, dx) of window (i, j) is
 and reads, for all windows at once, one of 16 planes x[2i + a - 1, 2j + b - 1] with a = dy + u and b = dx + v from 0 to
 3. So the convolution is one product of (4 · channels, 16) and (16, windows); the bias is a weight of a 17th plane of
 ones.
+
+Normalisation multiplies a channel by one number, its scale, and adds another. That moves no maximum to another pixel,
+unless the scale is negative: such channels change their sign first. So only the maxima are ever normalised, and a
+whole map has one array, which stays near: pixels, then pixels minus their mean, then their gradient.
 """
 
 from typing import Any, NamedTuple
@@ -29,14 +33,14 @@ class Pass(NamedTuple):
 
     planes: Array
     """(17, windows · n)"""
-    units: Array
-    """(channels, 4, windows · n), after relu"""
+    active: NDArray[np.bool_]
+    """(channels, 4, windows · n), where relu passed something on"""
     centred: Array
-    """units - mean"""
-    normalized: Array
-    """centred · weight / deviation, without the bias"""
+    """(channels, 4, windows · n), ± (relu's output - mean), with the sign of the channel's scale"""
     largest: Array
-    """(channels, windows · n), the maximum of each window of `normalized`"""
+    """(channels, windows · n), the maximum of each window of `centred`"""
+    scale: Array
+    """(channels,), weight / deviation"""
     inverse_deviation: Array
     """(channels,)"""
 
@@ -65,8 +69,8 @@ class FeatureMaps:
         self._padded = array(side + 2, side + 2, rows)
         self._planes = array(PLANES * rows * self.windows)
         pixels = self._count * rows * self.windows
-        self._units, self._centred, self._normalized = (array(4 * pixels) for _ in range(3))
-        self._largest, self._right, self._features = (array(pixels) for _ in range(3))
+        self._units = array(4 * pixels)
+        self._largest, self._other, self._features = (array(pixels) for _ in range(3))
         self._taken, self._hit = (array(pixels, dtype=bool) for _ in range(2))
         self._active = array(4 * pixels, dtype=bool)
         self._taps = array(self._count, 2, 2, 4, 4)
@@ -79,35 +83,28 @@ class FeatureMaps:
         """
         n = len(images)
         planes = self._shifted(images)
-        units = self._part(self._units, n, 4)
+        units, active = self._part(self._units, n, 4), self._part(self._active, n, 4)
         np.matmul(self._weights(), planes, out=units.reshape(-1, planes.shape[1]))
         np.maximum(units, 0, out=units)
         rows = units.reshape(self._count, -1)
-        centred = self._part(self._centred, n, 4)
         if training:
+            np.greater(units, 0, out=active)
             mean = np.add.reduce(rows, axis=1) / rows.shape[1]
-            np.subtract(units, mean[:, None, None], out=centred)
-            squares = np.array([row @ row for row in centred.reshape(self._count, -1)], mean.dtype)
+            rows -= mean[:, None]
+            squares = np.array([row @ row for row in rows], mean.dtype)
             variance: Array = squares / rows.shape[1]
             self._move("normalization.running_mean", mean)
             self._move("normalization.running_var", squares / max(rows.shape[1] - 1, 1))
         else:
             mean, variance = (self._buffers[f"normalization.running_{kind}"] for kind in ("mean", "var"))
-            np.subtract(units, mean[:, None, None], out=centred)
+            rows -= mean[:, None]
         inverse_deviation = 1 / np.sqrt(variance + EPS)
         scale = self._parameters["normalization.weight"] * inverse_deviation
-        normalized, largest, right = (
-            self._part(self._normalized, n, 4),
-            self._part(self._largest, n),
-            self._part(self._right, n),
-        )
-        np.multiply(centred, scale[:, None, None], out=normalized)
-        np.maximum(normalized[:, 0], normalized[:, 1], out=largest)
-        np.maximum(normalized[:, 2], normalized[:, 3], out=right)
-        np.maximum(largest, right, out=largest)
-        features = self._part(self._features, n)
-        np.add(largest, self._parameters["normalization.bias"][:, None], out=features)
-        return features.reshape(-1, n), Pass(planes, units, centred, normalized, largest, inverse_deviation)
+        rows[scale < 0] *= -1
+        largest = self._pooled(units, scale)
+        features = np.multiply(largest, np.abs(scale)[:, None], out=self._part(self._features, n))
+        features += self._parameters["normalization.bias"][:, None]
+        return features.reshape(-1, n), Pass(planes, active, units, largest, scale, inverse_deviation)
 
     def backward(self, kept: Pass, grad_features: Array) -> dict[str, Array]:
         """Return the gradients of this object's parameters; `grad_features` is (channels · windows, n).
@@ -117,28 +114,24 @@ class FeatureMaps:
         n = grad_features.shape[1]
         grad_largest = grad_features.reshape(self._count, self.windows * n)
         grad_bias = np.add.reduce(grad_largest, axis=1)
-        grad = self._to_the_largest(kept, grad_largest)
+        dots = [np.vdot(g, c) for g, c in zip(grad_largest, kept.largest, strict=True)]
+        grad_weight = np.array(dots, grad_bias.dtype) * kept.inverse_deviation
 
         # batch_norm_backward: dL/dx = scale · (g - mean(g) - x̂ · mean(g x̂)); scale is left to the end
-        pixels = grad[0].size
-        dots = [np.vdot(g, c) for g, c in zip(grad, kept.centred, strict=True)]
-        grad_weight = np.array(dots, grad.dtype) * kept.inverse_deviation
-        kept.centred[...] *= (grad_weight * kept.inverse_deviation / pixels)[:, None, None]
-        grad -= kept.centred
-        grad -= (grad_bias / pixels)[:, None, None]
-        active = self._part(self._active, n, 4)
-        np.greater(kept.units, 0, out=active)
-        grad *= active
+        pixels = kept.centred[0].size
+        grad = self._to_the_largest(
+            kept, grad_largest, grad_weight * kept.inverse_deviation / pixels, grad_bias / pixels
+        )
+        grad *= kept.active
 
-        scale = self._parameters["normalization.weight"] * kept.inverse_deviation
         grad_kernel = (grad.reshape(-1, kept.planes.shape[1]) @ kept.planes.T).reshape(self._kernel.shape)
-        grad_kernel *= scale[:, None, None]
+        grad_kernel *= kept.scale[:, None, None]
         grad_taps = grad_kernel[..., :-1].reshape(self._count, 2, 2, 4, 4)
         grad_convolution = sum(grad_taps[:, dy, dx, dy : dy + 3, dx : dx + 3] for dy in (0, 1) for dx in (0, 1))
         return {
             "convolution.weight": np.asarray(grad_convolution)[:, None],
             "convolution.bias": grad_kernel[..., -1].sum(axis=1),
-            "normalization.weight": grad_weight,
+            "normalization.weight": np.where(kept.scale < 0, -grad_weight, grad_weight),
             "normalization.bias": grad_bias,
         }
 
@@ -163,17 +156,31 @@ class FeatureMaps:
         self._kernel[..., -1] = self._parameters["convolution.bias"][:, None]
         return self._kernel.reshape(-1, PLANES)
 
-    def _to_the_largest(self, kept: Pass, grad_largest: Array) -> Array:
-        """Return dL/dnormalized, over `normalized`: the gradient goes to the first of the largest in each window."""
-        grad = kept.normalized
-        taken, hit = (self._part(a, len(grad_largest[0]) // self.windows) for a in (self._taken, self._hit))
+    def _pooled(self, centred: Array, scale: Array) -> Array:
+        """Return the largest in each window of `centred`; the first where all are equally large once normalised."""
+        n = centred.shape[2] // self.windows
+        largest, other = self._part(self._largest, n), self._part(self._other, n)
+        np.maximum(centred[:, 0], centred[:, 1], out=largest)
+        np.maximum(centred[:, 2], centred[:, 3], out=other)
+        np.maximum(largest, other, out=largest)
+        largest[scale == 0] = centred[scale == 0, 0]
+        return largest
+
+    def _to_the_largest(self, kept: Pass, grad_largest: Array, slope: Array, mean: Array) -> Array:
+        """Return g - slope · centred - mean, over `centred`: g goes to the first of the largest in each window."""
+        n = grad_largest.shape[1] // self.windows
+        taken, hit, grad = self._part(self._taken, n), self._part(self._hit, n), self._part(self._other, n)
         taken[...] = False
         for place in range(4):
-            np.equal(grad[:, place], kept.largest, out=hit)
+            centred = kept.centred[:, place]
+            np.equal(centred, kept.largest, out=hit)
             np.greater(hit, taken, out=hit)  # hit and not taken
             np.logical_or(taken, hit, out=taken)
-            np.multiply(grad_largest, hit, out=grad[:, place])
-        return grad
+            np.multiply(grad_largest, hit, out=grad)
+            centred *= -slope[:, None]
+            centred -= mean[:, None]
+            centred += grad
+        return kept.centred
 
     def _move(self, name: str, value: Array) -> None:
         running = self._buffers[name]
