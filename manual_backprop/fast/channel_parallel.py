@@ -25,7 +25,7 @@ from manual_backprop.scores import Score, Sums, count, mean_score
 
 EVALUATION_ROWS = 128
 """Rows that are scored at a time."""
-UPDATE_ROWS = 392
+UPDATE_ROWS = 196
 """Rows of the hidden layer's weight that are updated at a time: few enough that they, their gradient and state stay
 near, and enough that workers, of which one at a time is in Python, seldom wait for each other."""
 
@@ -52,7 +52,8 @@ class ChannelParallel:
         side = image_side(cnn)
         self._features = side * side
         states = (value for state in optimizer.state.values() for value in state.values())
-        self._trained = [*cnn.parameters.values(), *cnn.buffers.values(), *states]
+        trained = (*cnn.parameters.values(), *cnn.buffers.values(), *states)
+        self._trained = [(array, np.empty_like(array)) for array in trained]
         rows = max(batch_size, EVALUATION_ROWS)
         self._head = _Head(cnn, optimizer, rows, parts)
         stops = [channels * number // parts for number in range(parts + 1)]
@@ -66,9 +67,10 @@ class ChannelParallel:
     def epoch(self, dataset: Dataset, batches: Sequence[Rows], rng: np.random.Generator) -> tuple[Score, Score]:
         """Update the network for each batch; see `Engine`."""
         *earlier, last = ((dataset.train, rows) for rows in batches)
-        training = self._run(earlier, rng)
-        validation = self.sums(dataset.valid)
-        training += self._run([last], rng)
+        with self._unless_broken_off():
+            training = self._run(earlier, rng)
+            validation = self.sums(dataset.valid)
+            training += self._run([last], rng)
         return mean_score(training), mean_score(validation)
 
     def sums(self, split: Split) -> list[Sums]:
@@ -92,11 +94,24 @@ class ChannelParallel:
                     if score is not None:
                         scores.append(score)
 
-        with unless_broken_off([] if rng is None else self._trained):
-            self._workers.run(task, len(self._parts))
+        self._workers.run(task, len(self._parts))
         if rng is not None:
             self._optimizer.steps += len(batches)
         return scores
+
+    @contextmanager
+    def _unless_broken_off(self) -> Iterator[None]:
+        """Let the network be trained; where an error breaks that off, put back what it was."""
+        steps = self._optimizer.steps
+        for array, before in self._trained:
+            np.copyto(before, array)
+        try:
+            yield
+        except BaseException:  # Ctrl-C too
+            for array, before in self._trained:
+                np.copyto(array, before)
+            self._optimizer.steps = steps
+            raise
 
 
 class _Part:
@@ -120,7 +135,7 @@ class _Part:
         self._inputs = slice(channels.start * windows, channels.stop * windows)
         self._weight = cnn.parameters["hidden.weight"][self._inputs]
         self._state = {kind: optimizer.state[kind]["hidden.weight"][self._inputs] for kind in optimizer.kinds}
-        self._scratch = optimizer.scratch(UPDATE_ROWS * self._weight.shape[1])
+        self._scratch = optimizer.scratch()
         self._pixels = np.zeros((rows, side * side), np.uint8)
         self._images = np.zeros((rows, side * side), cnn.dtype)
         self._grad_features = np.zeros(len(self._weight) * rows, cnn.dtype)
@@ -157,7 +172,7 @@ class _Part:
             np.matmul(weight, columns, out=grad_x[rows])
             np.matmul(x[rows], grad_output, out=gradient)
             state = {kind: value[rows] for kind, value in self._state.items()}
-            self._optimizer.update("hidden.weight", weight, gradient, state, step, self._scratch)
+            self._optimizer.update("hidden.weight", weight, gradient, state, step, gradient.reshape(-1))
 
 
 class _Head:
@@ -209,18 +224,6 @@ def update(optimizer: Optimizer, name: str, part: slice, gradient: Array, step: 
     """Update a part of a parameter."""
     state = {kind: optimizer.state[kind][name][part] for kind in optimizer.kinds}
     optimizer.update(name, optimizer.parameters[name][part], gradient, state, step, scratch)
-
-
-@contextmanager
-def unless_broken_off(arrays: Sequence[Array]) -> Iterator[None]:
-    """Let arrays be changed; where an error breaks that off, put back what they held."""
-    before = [array.copy() for array in arrays]
-    try:
-        yield
-    except BaseException:  # Ctrl-C too
-        for array, held in zip(arrays, before, strict=True):
-            array[...] = held
-        raise
 
 
 def image_side(cnn: CNN) -> int:

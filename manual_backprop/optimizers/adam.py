@@ -70,12 +70,13 @@ class Adam(Optimizer):
         parameter -= scratch
 
     def _decayed(self, name: str, gradient: Array, parameter: Array, scratch: Array) -> Array:
-        """Return gradient + weight_decay · w, in `scratch` if it is not the gradient itself."""
+        """Return gradient + weight_decay · w, in `scratch` if neither is the gradient itself."""
         if self.weight_decay[name] == 0:
             return gradient
-        np.multiply(parameter, self.weight_decay[name], out=scratch)
-        scratch += gradient
-        return scratch
+        own = None if np.may_share_memory(scratch, gradient) else scratch
+        decayed = np.multiply(parameter, self.weight_decay[name], out=own)
+        decayed += gradient
+        return decayed
 
 
 class AdamW(Adam):

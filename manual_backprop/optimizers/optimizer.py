@@ -85,10 +85,12 @@ class Optimizer(ABC):
         parameter, gradient : of one shape
         state : for each of `kinds` the same entries of `state[kind][name]`
         step : which step this is, the first is 1
-        scratch : what `scratch` returned, of each thread its own; as many entries as it has are updated at a time
+        scratch : what `scratch` returned, of each thread its own; as many entries as it has are updated at a time.
+            Or the gradient itself, flat, where nobody needs it any more: an array less in the caches.
         """
-        parameter, gradient = np.atleast_1d(parameter), np.atleast_1d(gradient)
-        state = {kind: np.atleast_1d(value) for kind, value in state.items()}
+        if parameter.size <= len(scratch):
+            self._move(name, parameter, gradient, state, step, scratch[: parameter.size].reshape(parameter.shape))
+            return
         for rows in _blocks(parameter.shape, len(scratch)):
             block = parameter[rows]
             part = scratch[: block.size].reshape(block.shape)
@@ -104,7 +106,7 @@ class Optimizer(ABC):
     def _move(
         self, name: str, parameter: Array, gradient: Array, state: Mapping[str, Array], step: int, scratch: Array
     ) -> None:
-        """Update a block of entries; `scratch` has its shape, `gradient` stays as it is."""
+        """Update a block of entries; `scratch` has its shape, `gradient` stays as it is unless it is `scratch`."""
 
 
 def _blocks(shape: tuple[int, ...], entries: int) -> Iterator[slice]:

@@ -148,6 +148,17 @@ def test_parts_updated_on_copies_and_a_state_carried_over_give_the_same_bits(rng
         np.testing.assert_array_equal(parts[name], value)
 
 
+@OPTIMIZERS
+def test_a_gradient_that_nobody_needs_may_be_the_scratch(rng, kind):
+    gradients = {"weight": rng.normal(size=(6, 5))}
+    expected, parameters = ({"weight": np.ones((6, 5))} for _ in range(2))
+    kind(expected).step(gradients)
+    optimizer, gradient = kind(parameters), gradients["weight"]
+    state = {k: optimizer.state[k]["weight"] for k in optimizer.kinds}
+    optimizer.update("weight", parameters["weight"], gradient, state, 1, gradient.reshape(-1))
+    np.testing.assert_array_equal(parameters["weight"], expected["weight"])
+
+
 def test_an_update_allocates_nothing_of_the_parameters_size(rng):
     parameters = {"weight": np.ones((1000, 1000))}
     gradients = {"weight": rng.normal(size=(1000, 1000))}
