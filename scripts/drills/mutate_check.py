@@ -87,10 +87,14 @@ def is_type(node: ast.BinOp) -> bool:
 
 
 def tests(mutant: Mutant) -> list[str]:
-    """Return the check's tests, those of the mutant's own file and room first."""
-    file = Path(mutant.file).relative_to(CHECKER)
-    mirrors = Path(TESTS, file.parent, f"test_{file.name}"), *(Path(TESTS, folder) for folder in file.parents)
-    return [mirror.as_posix() for mirror in mirrors if (ROOT / mirror).exists()]
+    """Return the files of the check's tests, the nearest to the mutant's own file first."""
+    mirror = Path(TESTS, *Path(mutant.file).relative_to(CHECKER).parent.parts, f"test_{Path(mutant.file).name}")
+
+    def distance(test: Path) -> tuple[bool, int]:
+        return test != mirror, -len(os.path.commonpath([test, mirror]))
+
+    files = sorted(path.relative_to(ROOT) for path in (ROOT / TESTS).rglob("test_*.py"))
+    return [file.as_posix() for file in sorted(files, key=distance)]
 
 
 if __name__ == "__main__":
