@@ -7,6 +7,11 @@ import numpy as np
 from manual_backprop.arrays import Array
 from manual_backprop.optimizers.optimizer import Optimizer
 
+# Where no gradient comes any more, the first moment shrinks by beta1 a step until it is below the normal numbers, with
+# which processors take many times as long, and rounding keeps it from 0. So every so many steps what is smaller than
+# this many of the smallest normal number becomes 0: it would move a parameter by less than any rounding.
+FLUSH_EVERY, NEGLIGIBLE = 64, 1000
+
 
 class Adam(Optimizer):
     """Divide the mean of the recent gradients by the root of their mean square, in place:
@@ -59,6 +64,8 @@ class Adam(Optimizer):
         decayed = self._decayed(name, gradient, parameter, scratch)
         first *= self.betas[0]
         first += decayed
+        if step % FLUSH_EVERY == 0:
+            first[np.abs(first) < NEGLIGIBLE * np.finfo(first.dtype).tiny] = 0
         np.square(decayed, out=scratch)
         second *= self.betas[1]
         second += scratch

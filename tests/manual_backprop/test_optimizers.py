@@ -99,6 +99,19 @@ def test_a_hundred_steps_equal_those_of_torch(rng, kind, weight_decay, dtype):
 
 
 @pytest.mark.parametrize("kind", [Adam, AdamW])
+def test_the_moment_of_a_parameter_without_gradients_ends_at_zero_and_at_no_slow_number(kind):
+    optimizer = kind({"weight": np.ones(2, np.float32)})
+    optimizer.step({"weight": np.array([1, 1e-20], np.float32)})
+    tiny = np.finfo(np.float32).tiny
+    for step in range(1000):  # 0.9 to the power of 830 is the smallest normal number
+        optimizer.step({"weight": np.zeros(2, np.float32)})
+        moment = optimizer.state["first_moment"]["weight"]
+        assert ((moment == 0) | (moment >= tiny)).all()
+        assert moment[0] > 0 or step > 700
+    assert (moment == 0).all()
+
+
+@pytest.mark.parametrize("kind", [Adam, AdamW])
 def test_the_defaults_are_torch_s(kind):
     ours = kind({"weight": np.ones(1)})
     theirs = getattr(torch.optim, kind.__name__)([torch.ones(1)]).defaults
