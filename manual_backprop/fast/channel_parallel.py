@@ -3,25 +3,27 @@
 Up to the hidden layer channels have nothing to do with each other: not even batch normalisation, whose statistics are
 of one channel over the whole batch. So each worker has some channels, and the rows of the hidden layer's weight that
 read them, which are most of the network. What it adds to the hidden units is the only thing that it tells the others;
-worker 0 adds them up, does the little that follows, and gives back the gradient of the hidden units. Each worker
-updates its own weights as soon as they have passed the gradient on, some rows at a time, while they are near.
+worker 0 adds them up, does the little that follows, and gives back the gradient of the hidden units. Meanwhile the last
+worker loads the next images. Each worker updates its own weights as soon as they have passed the gradient on, some rows
+at a time, while they are near.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from manual_backprop.arrays import Array, Rows
 from manual_backprop.data.datasets import Dataset, Split
-from manual_backprop.fast.cross_entropy_in_place import CrossEntropyInPlace
 from manual_backprop.fast.feature_maps import FeatureMaps
-from manual_backprop.fast.in_place import chosen_images, chosen_labels
+from manual_backprop.fast.hidden_head import HiddenHead, update
+from manual_backprop.fast.in_place import chosen_labels
+from manual_backprop.fast.planes import Planes
 from manual_backprop.fast.workers import Workers
 from manual_backprop.networks.cnn import CNN
 from manual_backprop.optimizers import Optimizer
-from manual_backprop.scores import Score, Sums, count, mean_score
+from manual_backprop.scores import Score, Sums, mean_score
 
 EVALUATION_ROWS = 128
 """Rows that are scored at a time."""
@@ -55,12 +57,10 @@ class ChannelParallel:
         trained = (*cnn.parameters.values(), *cnn.buffers.values(), *states)
         self._trained = [(array, np.empty_like(array)) for array in trained]
         rows = max(batch_size, EVALUATION_ROWS)
-        self._head = _Head(cnn, optimizer, rows, parts)
-        stops = [channels * number // parts for number in range(parts + 1)]
+        self._planes = Planes(side, rows, cnn.dtype)
+        head = HiddenHead(cnn, optimizer, rows, parts)
         self._parts = [
-            _Part(
-                cnn, optimizer, slice(*stops[number : number + 2]), side, rows, self._head, number, self._workers.meet
-            )
+            _Part(cnn, optimizer, number, parts, self._planes, head, rows, self._workers.meet)
             for number in range(parts)
         ]
 
@@ -80,17 +80,17 @@ class ChannelParallel:
 
     def _run(self, batches: Sequence[Batch], rng: np.random.Generator | None) -> list[Sums]:
         """Score the batches and, where there is a generator for dropout, update the network for each."""
-        for split, _ in batches[:1]:
+        for split, rows in batches[:1]:
             split.check(self._features)
             chosen_labels(split, slice(None), len(self._cnn.parameters["output.bias"]))
+            self._planes.load(0, split, rows)
         scores: list[Sums] = []
 
         def task(number: int, _worker: int) -> None:
             # a diverging network shows in its loss; warnings from every worker would only repeat it
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                for turn, (split, rows) in enumerate(batches):
-                    step = self._optimizer.steps + turn + 1
-                    score = self._parts[number].batch(split, rows, step, rng)
+                for turn in range(len(batches)):
+                    score = self._parts[number].batch(batches, turn, rng)
                     if score is not None:
                         scores.append(score)
 
@@ -114,6 +114,15 @@ class ChannelParallel:
             raise
 
 
+class _Piece(NamedTuple):
+    """Some rows of the hidden layer's weight, and what updates them."""
+
+    rows: slice
+    weight: Array
+    state: dict[str, Array]
+    gradient: Array
+
+
 class _Part:
     """One worker's channels, and the rows of the hidden layer's weight that read them."""
 
@@ -121,37 +130,48 @@ class _Part:
         self,
         cnn: CNN,
         optimizer: Optimizer,
-        channels: slice,
-        side: int,
-        rows: int,
-        head: "_Head",
         number: int,
+        parts: int,
+        planes: Planes,
+        head: HiddenHead,
+        rows: int,
         meet: Callable[[], None],
     ) -> None:
-        self._optimizer, self._channels, self._side = optimizer, channels, side
-        self._head, self._number, self._meet = head, number, meet
-        self._maps = FeatureMaps(cnn, channels, side, rows)
+        self._optimizer, self._planes, self._head, self._meet = optimizer, planes, head, meet
+        self._number, self._is_last = number, number == parts - 1
+        channels = len(cnn.parameters["convolution.bias"])
+        self._channels = slice(channels * number // parts, channels * (number + 1) // parts)
+        self._maps = FeatureMaps(cnn, self._channels, planes.side, rows)
         windows = self._maps.windows
-        self._inputs = slice(channels.start * windows, channels.stop * windows)
-        self._weight = cnn.parameters["hidden.weight"][self._inputs]
-        self._state = {kind: optimizer.state[kind]["hidden.weight"][self._inputs] for kind in optimizer.kinds}
+        inputs = slice(self._channels.start * windows, self._channels.stop * windows)
+        self._weight = cnn.parameters["hidden.weight"][inputs]
+        state = {kind: optimizer.state[kind]["hidden.weight"][inputs] for kind in optimizer.kinds}
         self._scratch = optimizer.scratch()
-        self._pixels = np.zeros((rows, side * side), np.uint8)
-        self._images = np.zeros((rows, side * side), cnn.dtype)
         self._grad_features = np.zeros(len(self._weight) * rows, cnn.dtype)
-        self._gradient = np.zeros((UPDATE_ROWS, self._weight.shape[1]), cnn.dtype)
+        gradient = np.zeros((UPDATE_ROWS, self._weight.shape[1]), cnn.dtype)
+        self._pieces = []
+        for start in range(0, len(self._weight), UPDATE_ROWS):
+            piece = slice(start, start + UPDATE_ROWS)
+            weight = self._weight[piece]
+            own = {kind: value[piece] for kind, value in state.items()}
+            self._pieces.append(_Piece(piece, weight, own, gradient[: len(weight)]))
 
-    def batch(self, split: Split, rows: Rows, step: int, rng: np.random.Generator | None) -> Sums | None:
+    def batch(self, batches: Sequence[Batch], turn: int, rng: np.random.Generator | None) -> Sums | None:
         """Score a batch and, where there is a generator, update what is this worker's; worker 0 returns the score."""
-        labels = split.labels[rows]
-        n, training = len(labels), rng is not None
-        images = chosen_images(split.images, rows, self._pixels[:n], self._images[:n])
-        features, kept = self._maps.forward(images.reshape(n, self._side, self._side), training)
+        step, training, score = self._optimizer.steps + turn + 1, rng is not None, None
+        features, kept = self._maps.forward(self._planes[turn], training)
+        n = features.shape[1]
         np.matmul(features.T, self._weight, out=self._head.parts[self._number, :n])
         self._meet()
-        score = self._head.score(labels, rng, step) if self._number == 0 else None
+        if self._number == 0:
+            split, rows = batches[turn]
+            score = self._head.score(split.labels[rows], rng)
+        if self._is_last and turn + 1 < len(batches):
+            self._planes.load(turn + 1, *batches[turn + 1])
         self._meet()
         if training:
+            if self._number == 0:
+                self._head.update(step)
             grad_features = self._grad_features[: features.size].reshape(features.shape)
             self._hidden_backward(features, self._head.grad_hidden[:n], grad_features, step)
             gradients = self._maps.backward(kept, grad_features)
@@ -165,65 +185,10 @@ class _Part:
         `x` and `grad_x` are (inputs, n), which is the faster order for BLAS.
         """
         columns = np.ascontiguousarray(grad_output.T)
-        for start in range(0, len(self._weight), UPDATE_ROWS):
-            rows = slice(start, start + UPDATE_ROWS)
-            weight = self._weight[rows]
-            gradient = self._gradient[: len(weight)]
+        for rows, weight, state, gradient in self._pieces:
             np.matmul(weight, columns, out=grad_x[rows])
             np.matmul(x[rows], grad_output, out=gradient)
-            state = {kind: value[rows] for kind, value in self._state.items()}
             self._optimizer.update("hidden.weight", weight, gradient, state, step, gradient.reshape(-1))
-
-
-class _Head:
-    """What follows the hidden layer's product: its bias, relu and dropout, the output layer and the loss."""
-
-    def __init__(self, cnn: CNN, optimizer: Optimizer, rows: int, parts: int) -> None:
-        hidden, classes = cnn.parameters["output.weight"].shape
-        self._cnn, self._optimizer, self._scratch = cnn, optimizer, optimizer.scratch()
-        self.parts = np.zeros((parts, rows, hidden), cnn.dtype)
-        self.grad_hidden = np.zeros((rows, hidden), cnn.dtype)
-        self._units = np.zeros((rows, hidden), cnn.dtype)
-        self._active = np.zeros((rows, hidden), bool)
-        self._logits = np.zeros((rows, classes), cnn.dtype)
-        self._cross_entropy = CrossEntropyInPlace(rows, classes, cnn.dtype)
-
-    def score(self, labels: NDArray[np.integer], rng: np.random.Generator | None, step: int) -> Sums:
-        """Return the score; where there is a generator, update and leave dL/d(product) in `grad_hidden`."""
-        n, parameters = len(labels), self._cnn.parameters
-        units, logits = self._units[:n], self._logits[:n]
-        np.add.reduce(self.parts[:, :n], axis=0, out=units)
-        units += parameters["hidden.bias"]
-        np.maximum(units, 0, out=units)
-        keep = None if rng is None else self._cnn.draw_keep(n, rng)
-        if keep is not None:
-            units *= keep
-            units /= 1 - self._cnn.dropout
-        np.matmul(units, parameters["output.weight"], out=logits)
-        logits += parameters["output.bias"]
-        losses, softmax = self._cross_entropy.forward(logits, labels)
-        if rng is not None:
-            grad_logits = self._cross_entropy.backward(softmax, n)
-            grad_hidden, active = self.grad_hidden[:n], self._active[:n]
-            np.matmul(grad_logits, parameters["output.weight"].T, out=grad_hidden)
-            np.greater(units, 0, out=active)  # exactly where relu passed something on that was not dropped
-            grad_hidden *= active
-            if keep is not None:
-                grad_hidden /= 1 - self._cnn.dropout
-            gradients = {
-                "output.weight": units.T @ grad_logits,
-                "output.bias": np.add.reduce(grad_logits, axis=0),
-                "hidden.bias": np.add.reduce(grad_hidden, axis=0),
-            }
-            for name, gradient in gradients.items():
-                update(self._optimizer, name, slice(None), gradient, step, self._scratch)
-        return count(losses, logits, labels)
-
-
-def update(optimizer: Optimizer, name: str, part: slice, gradient: Array, step: int, scratch: Array) -> None:
-    """Update a part of a parameter."""
-    state = {kind: optimizer.state[kind][name][part] for kind in optimizer.kinds}
-    optimizer.update(name, optimizer.parameters[name][part], gradient, state, step, scratch)
 
 
 def image_side(cnn: CNN) -> int:

@@ -1,14 +1,6 @@
 """Convolution, relu, batch normalisation and pooling of some channels of a `CNN`, in arrays that are made once.
 
-Pixels do not lie row by row, but by their place in a pooling window: all those at the upper left of their windows, then
-those at the upper right, the lower left, the lower right. Then the maximum of a window is one of four contiguous
-arrays. A pixel at place (dy, dx) of window (i, j) is
-
-    y[2i + dy, 2j + dx] = Σ_uv w[u, v] x[2i + dy + u - 1, 2j + dx + v - 1]
-
-and reads, for all windows at once, one of 16 planes x[2i + a - 1, 2j + b - 1] with a = dy + u and b = dx + v from 0 to
-3. So the convolution is one product of (4 · channels, 16) and (16, windows); the bias is a weight of a 17th plane of
-ones.
+Pixels lie by their place in a pooling window, as in `Planes`.
 
 Normalisation multiplies a channel by one number, its scale, and adds another. That moves no maximum to another pixel,
 unless the scale is negative: such channels change their sign first. So only the maxima are ever normalised, and a
@@ -21,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from manual_backprop.arrays import Array
+from manual_backprop.fast.planes import PLANES
 from manual_backprop.networks.cnn import CNN
 
-PLANES = 17
 EPS = 1e-5  # of `batch_norm`
 MOMENTUM = 0.1  # of the running statistics
 
@@ -61,13 +53,10 @@ class FeatureMaps:
         self._buffers = {name: value[channels] for name, value in cnn.buffers.items()}
         self._count = channels.stop - channels.start
         self.windows = (side // 2) ** 2
-        self._side = side
 
         def array(*shape: int, dtype: Any = cnn.dtype) -> NDArray[Any]:
             return np.zeros(shape, dtype)
 
-        self._padded = array(side + 2, side + 2, rows)
-        self._planes = array(PLANES * rows * self.windows)
         pixels = self._count * rows * self.windows
         self._units = array(4 * pixels)
         self._largest, self._other, self._features = (array(pixels) for _ in range(3))
@@ -76,13 +65,12 @@ class FeatureMaps:
         self._taps = array(self._count, 2, 2, 4, 4)
         self._kernel = array(self._count, 4, PLANES)
 
-    def forward(self, images: Array, training: bool) -> tuple[Array, Pass]:
-        """Return the pooled maps of n images (n, side, side) as (channels · windows, n), and what `backward` takes.
+    def forward(self, planes: Array, training: bool) -> tuple[Array, Pass]:
+        """Return the pooled maps of n images (17, windows · n) as (channels · windows, n), and what `backward` takes.
 
         In training the statistics are the batch's, and the running ones are moved; else they are the running ones.
         """
-        n = len(images)
-        planes = self._shifted(images)
+        n = planes.shape[1] // self.windows
         units, active = self._part(self._units, n, 4), self._part(self._active, n, 4)
         np.matmul(self._weights(), planes, out=units.reshape(-1, planes.shape[1]))
         np.maximum(units, 0, out=units)
@@ -134,18 +122,6 @@ class FeatureMaps:
             "normalization.weight": np.where(kept.scale < 0, -grad_weight, grad_weight),
             "normalization.bias": grad_bias,
         }
-
-    def _shifted(self, images: Array) -> Array:
-        """Return the 16 planes of the images, and one of ones."""
-        n, side = len(images), self._side
-        padded = self._padded[..., :n]
-        padded[1:-1, 1:-1] = images.transpose(1, 2, 0)
-        planes = self._planes[: PLANES * self.windows * n].reshape(PLANES, side // 2, side // 2, n)
-        for a in range(4):
-            for b in range(4):
-                planes[4 * a + b] = padded[a : a + side : 2, b : b + side : 2]
-        planes[-1] = 1
-        return planes.reshape(PLANES, -1)
 
     def _weights(self) -> Array:
         """Return the weight of each plane for each channel and place in a window, (4 · channels, 17)."""
