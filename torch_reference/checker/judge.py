@@ -13,7 +13,7 @@ import numpy as np
 
 from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.budget import Budget
-from torch_reference.checker.case import Case, Probe, agree
+from torch_reference.checker.case import APART, Case, Probe, agree
 from torch_reference.checker.causes.diagnosis import Verdict, coarse_cause, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, finite_differences, imprecise
 from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
@@ -90,7 +90,8 @@ def judge(
     budget = budget or Budget()
     allowance = measure(reference)
     cases = _cases(given, inputs, allowance, budget)
-    verdicts = _right(cases)
+    sure = 1.0 if allowance.large else APART  # what is nearer to the limit than that is worth a closer look
+    verdicts = _right(cases, sure)
     suspects = [name for name in cases if name not in verdicts]
     ties = decisions_at_risk(allowance) if suspects else []
     efforts = list(closer(allowance))
@@ -102,7 +103,7 @@ def judge(
             break
         allowance = measure(reference, effort, allowance)
         cases |= _cases({name: given[name] for name in suspects}, inputs, allowance, budget)
-        verdicts |= _right({name: cases[name] for name in suspects})
+        verdicts |= _right({name: cases[name] for name in suspects}, 1.0 if effort.alternatives else sure)
         if effort.alternatives and hasty:
             verdicts |= _obvious(cases, [name for name in suspects if name not in verdicts])
         suspects = [name for name in suspects if name not in verdicts]
@@ -138,12 +139,12 @@ def _at_odds(names: list[str]) -> str:
     return f"At a kink of the loss {' and '.join(names)} are valid one by one, but took different sides of it."
 
 
-def _right(cases: Mapping[str, Case]) -> dict[str, Verdict]:
-    """Return the verdicts on the gradients in which rounding explains every difference."""
+def _right(cases: Mapping[str, Case], sure: float) -> dict[str, Verdict]:
+    """Return the verdicts on the gradients in which a share of what rounding allows explains every difference."""
     return {
         name: ("precision", _returned_coarsely(case)) if case.returned.epsilon > case.epsilon else MATCH
         for name, case in cases.items()
-        if case.right
+        if case.right and (sure == 1 or case.near(sure))
     }
 
 

@@ -25,6 +25,29 @@ def test_an_entry_is_wrong_beyond_its_allowance():
     assert case([1.25], [1.0], 0.25).right
 
 
+@pytest.mark.parametrize(
+    ("count", "largest", "found"),
+    [
+        (3, 0.5, 3),
+        (3, 0.41, 3),
+        (3, 0.39, 0),  # all are near
+        (4, 0.9, 0),  # no few
+        (1, 1.1, 1),
+    ],
+)
+def test_a_few_entries_that_stick_out_from_many_are_wrong_before_the_allowance_ends(count, largest, found):
+    manual = np.full(250, 0.01)
+    manual[:count] = largest
+    assert np.count_nonzero(case(manual, np.zeros(250), 1.0).wrong) == found
+
+
+@pytest.mark.parametrize(("others", "number", "found"), [(0.19, 250, 1), (0.21, 250, 0), (0.01, 190, 0), (0.0, 250, 0)])
+def test_nothing_sticks_out_from_few_or_from_what_is_not_much_nearer(others, number, found):
+    manual = np.full(number, others)
+    manual[0] = 0.5
+    assert np.count_nonzero(case(manual, np.zeros(number), 1.0).wrong) == found
+
+
 def test_other_shapes_are_not_right():
     seen = case([[1.0]], [1.0])
     assert not seen.comparable
