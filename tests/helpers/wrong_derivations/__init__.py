@@ -10,6 +10,7 @@ from wrong_derivations import (
     normalization,
     sequences,
     spatial,
+    statistics,
 )
 
 MISTAKES = (
@@ -20,6 +21,7 @@ MISTAKES = (
     *gates.MISTAKES,
     *sequences.MISTAKES,
     *losses.MISTAKES,
+    *statistics.MISTAKES,
     *handwritten.MISTAKES,
     *handwritten_layers.MISTAKES,
 )

@@ -19,6 +19,7 @@ class Attention:
         scores = q @ k.transpose(0, 2, 1) * (1 if wrong == "scale left out" else scale)
         if wrong == "1/d for 1/sqrt(d)":
             scores = scores * scale
+        everything = softmax(scores)
         if wrong != "mask left out":
             scores = np.where(np.tri(T, dtype=bool), scores, -np.inf)
         p = softmax(scores, axis=1 if wrong == "softmax over the queries" else -1)
@@ -30,7 +31,7 @@ class Attention:
         dp = dout @ v.transpose(0, 2, 1)
         if wrong == "value not transposed":
             dp = dout @ v
-        ds = softmax_backward(p, dp)
+        ds = softmax_backward(everything if wrong == "mask left out of softmax's gradient" else p, dp)
         if wrong == "p (1 - p)":
             ds = p * (1 - p) * dp
         if wrong == "softmax left out":
@@ -52,6 +53,8 @@ class Attention:
             dq = ds @ k.transpose(0, 2, 1)
         if wrong == "query for key":
             dq = ds @ q
+        if wrong == "query and key exchanged":
+            dq, dk = ds @ q, ds.transpose(0, 2, 1) @ k
         return {"v": dv, "q": dq, "k": dk}
 
     def fused(self, q, k, v, dout):
@@ -120,6 +123,8 @@ MISTAKES = (
     Mistake(Attention, "scores not transposed in dk", D, A, r"line \d+, scores ="),
     Mistake(Attention, "key transposed in dq", D, A, r"matmul in line \d+, scores ="),
     Mistake(Attention, "query for key", D, A, r"matmul in line \d+, scores ="),
+    Mistake(Attention, "query and key exchanged", D, A, r"matmul in line \d+, scores ="),
+    Mistake(Attention, "mask left out of softmax's gradient", D, A, S),
     Mistake(SelfAttention, "key's way left out", P, r"line \d+, y =", r"matmul in line \d+, k ="),
     Mistake(SelfAttention, "query's way left out", P, r"line \d+, y =", r"matmul in line \d+, q ="),
     Mistake(SelfAttention, "value's way left out", P, r"line \d+, y =", r"matmul in line \d+, v ="),

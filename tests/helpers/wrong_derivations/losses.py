@@ -67,6 +67,9 @@ class Hinge:
             violated[rows, labels] = 0
         if wrong == "margins for their mask":
             violated = np.maximum(margins, 0)
+        if wrong == "negative scores for margins":
+            violated = (s < 0).astype(float)
+            violated[rows, labels] = 0
         d = violated.copy()
         counts = violated.sum(1)
         if wrong == "one for the count":
@@ -198,6 +201,7 @@ MISTAKES = (
     Mistake(Logistic, "logits for probabilities", D, BCE, ""),
     Mistake(Hinge, "mask left out", D, "", r"relu in line \d+, margins"),
     Mistake(Hinge, "margins for their mask", D, "", r"relu in line \d+, margins"),
+    Mistake(Hinge, "negative scores for margins", D, "", r"relu in line \d+, margins"),
     Mistake(Hinge, "right class left out", P, "", r"line \d+, (margins|right) ="),
     Mistake(Hinge, "penalty halved", P, "", r"line \d+, return loss"),
     Mistake(Hinge, "mean left out of the data term", E, "", r"line \d+, loss ="),

@@ -32,6 +32,10 @@ class Tied:
             rows = np.zeros_like(table)
             rows[tokens] = de
             dtable = dtable + rows
+        elif wrong == "tokens averaged":
+            rows = np.zeros_like(table)
+            np.add.at(rows, tokens, de)
+            dtable = dtable + rows / np.maximum(np.bincount(tokens, minlength=7), 1)[:, None]
         elif wrong != "input use left out":
             np.add.at(dtable, tokens, de)
         if wrong == "output use twice":
@@ -72,6 +76,8 @@ class RNN:
         dWx, dWh, db, dx, dh = np.zeros_like(Wx), np.zeros_like(Wh), np.zeros_like(b), np.zeros_like(x), 0
         for t in reversed(range(T)):
             total = dh if wrong == "only the last output" and t < T - 1 else dout[t] + dh
+            if wrong == "only the first output" and t > 0:
+                total = 0 * dout[t]
             if wrong == "future overwritten":
                 total = dout[t]
             slope = 1 - h[t + 1] ** 2
@@ -85,9 +91,11 @@ class RNN:
             before = h[t + 1] if wrong == "state of the same step" else h[t]
             if wrong == "weights of the last step alone" and t < T - 1:
                 before = 0 * before
-            dWx += x[t].T @ ds
-            dWh += before.T @ ds
-            db += ds.sum(0)
+            if wrong == "weights overwritten":
+                dWx, dWh, db = 0, 0, 0
+            dWx = dWx + x[t].T @ ds
+            dWh = dWh + before.T @ ds
+            db = db + ds.sum(0)
             dx[t] = ds @ Wx.T
             dh = ds @ (Wh if wrong == "weight not transposed" else Wh.T)
             if wrong == "through the input's weight":
@@ -156,8 +164,11 @@ MISTAKES = (
     Mistake(Tied, "output use left out", P, r"linear in line \d+, logits", r"matmul in line \d+, logits"),
     Mistake(Tied, "input use left out", P, r"embedding in line", r"indexing in line \d+, e ="),
     Mistake(Tied, "tokens overwritten", D, r"embedding in line", r"indexing in line \d+, e ="),
+    Mistake(Tied, "tokens averaged", D, r"embedding in line", r"indexing in line \d+, e ="),
     Mistake(Tied, "output use twice", P, r"linear in line \d+, logits", r"matmul in line \d+, logits"),
     Mistake(RNN, "only the last output", P, r"line \d+, (loss|h|s) =", r"line \d+, (states|return)"),
+    Mistake(RNN, "only the first output", P, r"line \d+, (loss|h|s) =", r"line \d+, (states|return)"),
+    Mistake(RNN, "weights overwritten", P, r"line \d+, s =", r"line \d+, h ="),
     Mistake(RNN, "future overwritten", P, r"line \d+, s = ", r"matmul in line \d+, h ="),
     Mistake(RNN, "derivative left out", D, r"tanh in line \d+, h = s", H),
     Mistake(RNN, "derivative of the state before", D, r"tanh in line \d+, h = s", H),

@@ -37,6 +37,8 @@ class Conv:
         dpadded = np.zeros_like(padded)
         for i in range(5):
             for j in range(5):
+                if wrong == "windows overwritten":
+                    dpadded[:, :, i : i + 3, j : j + 3] = 0
                 dpadded[:, :, i : i + 3, j : j + 3] += np.einsum("no,ocij->ncij", ds[:, :, i, j], kernel)
         seen = windows
         if wrong == "activation of the input":
@@ -100,7 +102,8 @@ class AvgPool:
                     ds[:, :, i : i + 2, j : j + 2] = share
                 else:
                     ds[:, :, i : i + 2, j : j + 2] += share
-        return {"x": ds * (s if wrong == "tanh for its derivative" else 1 - s**2)}
+        slope = {"tanh for its derivative": s, "plus the square": 1 + s**2}.get(wrong, 1 - s**2)
+        return {"x": ds * slope}
 
     def fused(self, x, dout):
         h = torch.tanh(x)
@@ -118,6 +121,7 @@ MISTAKES = (
     Mistake(Conv, "kernel flipped", D, CONV),
     Mistake(Conv, "channels not swapped", D, CONV),
     Mistake(Conv, "rows and columns swapped", D, CONV),
+    Mistake(Conv, "windows overwritten", D, CONV),
     Mistake(Conv, "activation of the input", D, CONV),
     Mistake(Conv, "bias before the mask", D, r"line \d+, (h|s) ="),
     Mistake(MaxPool, "shared evenly", D, r"max_pool2d in line", r"amax in line"),
@@ -126,4 +130,5 @@ MISTAKES = (
     Mistake(MaxPool, "maximum for its mask", D, r"line \d+, (pooled|return)", r"line \d+, (pooled|return)"),
     Mistake(AvgPool, "overwritten", D, r"avg_pool2d in line"),
     Mistake(AvgPool, "tanh for its derivative", D, r"tanh in line"),
+    Mistake(AvgPool, "plus the square", D, r"tanh in line"),
 )

@@ -80,7 +80,7 @@ def _explained(
         found, ended = explanations(replay, target, second, seconds)
     if not found:
         return seconds if ended else None
-    return Derivation(code(found[0]), message(found), found[0].affected, found[0].factor)
+    return Derivation(code(found[0], replay), message(found), found[0].affected, found[0].factor)
 
 
 def replayed(reference: Reference, target: Target, composite: bool) -> Replay | None:

@@ -1,7 +1,7 @@
 """The functions that are recognised where a reference writes them out."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -69,12 +69,29 @@ class Normalize:
 
     def centre(self, x: Tensor) -> Tensor:
         """Return the array without its mean."""
-        return x - x.mean(self.axes, keepdim=True) if self.centred else x
+        return x - self.mean(x) if self.centred else x
+
+    def mean(self, x: Tensor) -> Tensor:
+        """Return what is subtracted."""
+        return x.mean(self.axes, keepdim=True) if self.centred else torch.zeros(())
+
+    def variance(self, x: Tensor) -> Tensor:
+        """Return the sum of squares, divided."""
+        return (self.centre(x) ** 2).sum(self.axes, keepdim=True) / self.count
 
     def inverse(self, x: Tensor) -> Tensor:
         """Return the inverse of the deviation."""
-        square = (self.centre(x) ** 2).sum(self.axes, keepdim=True) / self.count
-        return torch.rsqrt(square + self.epsilon)
+        return torch.rsqrt(self.variance(x) + self.epsilon)
+
+    def number(self, x: Tensor) -> int:
+        """Return over how many entries the statistics are taken."""
+        return torch.Size([x.shape[axis] for axis in self.axes]).numel()
+
+    def along(self, axes: tuple[int, ...], x: Tensor) -> "Normalize":
+        """Return the normalisation along other axes."""
+        less = self.number(x) - self.count
+        other = replace(self, axes=axes)
+        return replace(other, count=max(1.0, other.number(x) - less))
 
 
 def normalized(x: Tensor, y: Tensor) -> Iterator[Normalize]:

@@ -10,11 +10,12 @@ from tqdm import tqdm
 
 from torch_reference.checker.derivations.change import TURNS, Change, checked
 from torch_reference.checker.derivations.composites import composites
+from torch_reference.checker.derivations.kinds.normalizations import other_normalizations
 from torch_reference.checker.derivations.kinds.readings import other_readings
-from torch_reference.checker.derivations.kinds.results import changed_results
+from torch_reference.checker.derivations.kinds.results import changed_results, formula_left_out
 from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes
 from torch_reference.checker.derivations.kinds.upstreams import other_upstreams
-from torch_reference.checker.derivations.kinds.ways import other_ways
+from torch_reference.checker.derivations.kinds.ways import other_ways, overwritten
 from torch_reference.checker.derivations.regions import regions
 from torch_reference.checker.derivations.site import VIEWS, sites
 from torch_reference.checker.derivations.target import Target
@@ -50,7 +51,7 @@ class Explanation:
 
 def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
     """Yield all changes, likely ones first; those nearer to the loss first where they are alike."""
-    places = sites(replay, wrong)
+    places, formulas = sites(replay, wrong), list(regions(replay, wrong))
     try:
         written_out = composites(replay, wrong)
     except RuntimeError:  # a type that PyTorch has no softmax for
@@ -65,8 +66,13 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
             for kind in kinds:
                 if kind not in (other_ways, other_upstreams):
                     found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in kind(replay, site)]
-        for site in regions(replay, wrong) if other_slopes in kinds else ():
-            found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in inner_left_out(replay, site)]
+            found += other_normalizations(replay, site) if changed_results in kinds else ()
+        for site in formulas:
+            if other_slopes in kinds:
+                found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in inner_left_out(replay, site)]
+            if changed_results in kinds:
+                found += formula_left_out(site)
+        found += overwritten(replay, wrong) if other_ways in kinds else ()
         yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 
 

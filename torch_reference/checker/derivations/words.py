@@ -2,7 +2,8 @@
 
 from torch_reference.checker.derivations.change import Change
 from torch_reference.checker.derivations.search import Explanation
-from torch_reference.checker.derivations.site import own, shown
+from torch_reference.checker.derivations.site import own, shown, single_reader
+from torch_reference.checker.tape.replay import Replay
 
 RIGHT = {
     "relu": "1 where its input is positive, else 0",
@@ -29,11 +30,13 @@ def message(explanations: list[Explanation]) -> str:
     return " ".join([first, *[f"Or: {other}" for other in others]])
 
 
-def code(explanation: Explanation) -> str:
-    """Return the code of the part nearest to the loss."""
+def code(explanation: Explanation, replay: Replay) -> str:
+    """Return the code of the part nearest to the loss; `reference` where softmax stands before one that applies it."""
     part = explanation.parts[0]
-    reads = part.site.step.name in {"_softmax", "_log_softmax"} and "is left out of the forward" in part.words
-    return "reference" if reads else part.code
+    if part.site.step.name in {"_softmax", "_log_softmax"} and part.words == "is left out of the forward pass":
+        reader = single_reader(replay, part.site.step.outputs[0])
+        return "reference" if reader and reader.name == "_log_softmax" else part.code
+    return part.code
 
 
 def _sentence(explanation: Explanation) -> str:

@@ -6,11 +6,12 @@ from itertools import combinations
 
 from torch import Tensor
 
-from torch_reference.checker.derivations.change import Change, NotApplicableError, derived, flowing
-from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS
+from torch_reference.checker.derivations.change import Change, NotApplicableError, derived, every, flowing, value
+from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, HINGES, SOFTMAX
 from torch_reference.checker.derivations.kinds.sources import Source, sources
 from torch_reference.checker.derivations.site import Site, described
-from torch_reference.checker.tape.replay import Local, Replay
+from torch_reference.checker.tape.replay import Local, Replay, first
+from torch_reference.checker.tape.steps import Step
 
 Reading = Callable[[Local, Tensor, Tensor, float], Tensor]
 
@@ -22,6 +23,10 @@ def other_readings(replay: Replay, site: Site) -> Iterator[Change]:
         return
     kept = local.saved()
     found = sources(replay, site)
+    masked = _masked(replay, site.step)
+    if masked is not None:
+        words = f"its derivative is taken without the mask, at {described(replay, masked)}"
+        yield Change("derivative", site, words, every(site, partial(_without_mask, masked)), 0.7)
     for position, saved in enumerate(kept):
         if not saved.is_floating_point() or not saved.dim():
             continue
@@ -35,6 +40,19 @@ def other_readings(replay: Replay, site: Site) -> Iterator[Change]:
         for words, other, rank, fitted in _others(replay, site, local.operands[k], found):
             said = f"its derivative ({{right}}) is taken at {words}, not at its input"
             yield derived(site, said, partial(_reading_operand, k, other), rank + 0.1, fitted)
+
+
+def _masked(replay: Replay, step: Step) -> int | None:
+    """Return the scores that a mask hides from softmax."""
+    maker = replay.maker(step.inputs[0]) if step.name in SOFTMAX else None
+    if maker is None or maker.name not in {"masked_fill", "where", "add"}:
+        return None
+    return next((number for number in maker.inputs if replay.values[number].requires_grad), None)
+
+
+def _without_mask(scores: int, local: Local, _: float) -> Tensor:
+    other = first(local.compute(local.replay.values[scores]))
+    return value(local) + other - other.detach()
 
 
 def _reading_saved(position: int, other: Reading, local: Local, grad: Tensor, share: float) -> list[Tensor]:
@@ -79,6 +97,8 @@ def _others(
             rank = 0.7 + 0.02 * source.far
             if other.shape == saved.shape:
                 yield source.words, partial(_value, source, site), rank, False
+                if site.step.name in HINGES:
+                    yield f"the negative of {source.words}", partial(_negative, source, site), rank + 0.2, False
             if other.dim() >= 2 and other.mT.shape == saved.shape:
                 yield f"{source.words}, transposed", partial(_transposed, source, site), rank + 0.3, False
 
@@ -106,6 +126,10 @@ def _updated(number: int, turned: bool, local: Local, saved: Tensor, grad: Tenso
 
 def _value(source: Source, site: Site, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
     return source.value(site, local)
+
+
+def _negative(source: Source, site: Site, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return -source.value(site, local)
 
 
 def _transposed(source: Source, site: Site, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:

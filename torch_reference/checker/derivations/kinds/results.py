@@ -1,13 +1,11 @@
 """Changes of the forward pass: the table of results, other axes, other functions."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
 from torch_reference.checker.derivations.change import Change, NotApplicableError, every, sentence, value
-from torch_reference.checker.derivations.functions import Normalize
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, ELEMENTWISE, SOFTMAX, dim
 from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS, Result
 from torch_reference.checker.derivations.site import Site
@@ -28,23 +26,22 @@ def changed_results(replay: Replay, site: Site) -> Iterator[Change]:
         yield from _three_ways(
             site, f"is taken along axis {axis}, not {dim(local)}", partial(_along, axis=axis), likely + 0.2
         )
-    own = site.step.func
-    for axis in range(local.operands[0].dim()) if isinstance(own, Normalize) and own.count > 1 else ():
-        other = replace(own, axes=(axis,), count=float(local.operands[0].shape[axis]))
-        if own.axes != other.axes:
-            words = f"is taken along axis {axis}, not {', '.join(map(str, own.axes))}"
-            yield from _three_ways(site, words, partial(_instead, function=other), 2.2)
     if site.step.name in ELEMENTWISE and len(local.operands) == 1:
         for name, function in ACTIVATIONS.items():
             yield from _three_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
 
 
+def formula_left_out(site: Site) -> Iterator[Change]:
+    """Yield a formula of several steps left out of the forward pass."""
+    yield from _three_ways(site, "this formula is left out of the forward pass", partial(_alone, k=0), 2.5)
+
+
 def _three_ways(site: Site, words: str, entry: Result, rank: float) -> Iterator[Change]:
     yield Change("derivative", site, words, every(site, lambda local, _: _result(local, entry)), rank)
     alone = f"{words}, in the forward pass alone"
-    yield Change("derivative", site, alone, every(site, lambda local, _: _value_alone(local, entry)), rank + 0.3)
+    yield Change("derivative", site, alone, every(site, lambda local, _: _value_alone(local, entry)), rank + 0.6)
     formula = f"{words}, and the derivative follows the right formula at that result"
-    yield Change("derivative", site, formula, every(site, lambda local, _: _same_formula(local, entry)), rank + 0.4)
+    yield Change("derivative", site, formula, every(site, lambda local, _: _same_formula(local, entry)), rank + 0.7)
 
 
 def _result(local: Local, entry: Result) -> Tensor:

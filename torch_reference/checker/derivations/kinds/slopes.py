@@ -31,6 +31,9 @@ def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
                 0.05 * number + (0.0 if site.step.name in DERIVED else 0.6) + (0.4 if len(local.operands) > 1 else 0.0)
             )
             yield derived(site, words, partial(_sloped, entry, k), rank)
+    if site.step.name in {"mm", "bmm"} and local.operands[0].shape == local.operands[1].mT.shape:
+        words = "its derivative ({right}) takes each factor for the other"
+        yield derived(site, words, _exchanged, 1.2)
     if site.step.name not in ELEMENTWISE or len(local.operands) != 1:
         return
     if site.step.name in HINGES:
@@ -57,6 +60,11 @@ def _sloped(entry: Slope, k: int, local: Local, grad: Tensor, _: float) -> list[
     if own is None:
         raise NotApplicableError
     return [own if place == k else right for place, right in enumerate(local.vjp(grad))]
+
+
+def _exchanged(local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    one, other = (operand.detach().mT for operand in local.operands)
+    return local.vjp(grad, at={0: other, 1: one})
 
 
 def _leaking(local: Local, grad: Tensor, share: float) -> list[Tensor]:

@@ -24,7 +24,7 @@ def other_upstreams(replay: Replay, site: Site) -> Iterator[Change]:
             for k in places:
                 words = said if k is None else said + which(local, k)
                 yield derived(
-                    site, words, partial(_upstream_of, source, site, k), 2.1 + (0.3 if k is not None else 0.0)
+                    site, words, partial(_upstream_of, source, site, k), 2.7 + (0.3 if k is not None else 0.0)
                 )
         other = replay.values[source.last]
         if not other.dim() or not _fits(other.shape, shape):

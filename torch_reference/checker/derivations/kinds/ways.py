@@ -1,13 +1,14 @@
 """The mistakes along the way: what comes through one operand is left out, counted twice, or of the wrong sign."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
+import torch
 from torch import Tensor
 
-from torch_reference.checker.derivations.change import ORDINALS, Change, every, flowing
-from torch_reference.checker.derivations.site import VIEWS, Site, described, own
-from torch_reference.checker.tape.replay import Local, Replay, reads, way
+from torch_reference.checker.derivations.change import ORDINALS, Change, Rules, derived, every, flowing
+from torch_reference.checker.derivations.site import VIEWS, Site, described, own, sites
+from torch_reference.checker.tape.replay import Local, Replay, Rule, reads, way
 from torch_reference.checker.tape.steps import Step
 
 COUNTED = {0.0: "is left out", 2.0: "is counted twice", -1.0: "has the wrong sign"}
@@ -35,6 +36,8 @@ def other_ways(replay: Replay, site: Site) -> Iterator[Change]:
         for share, counted in COUNTED.items():
             turns = every(site, partial(_counted, k, share))
             yield Change("path", site, f"{words} {counted}", turns, rank + (2.0 if share else 0.0), named=named)
+    for k, words in ((0, "first"), (len(read) - 1, "last")) if len(read) > 2 and len(site.group) == 1 else ():
+        yield derived(site, f"only the way through its {words} operand is followed", partial(_one, k), 0.9, code="path")
     if len(set(read)) < len(read) and len(site.group) == 1:
         number = read[0]
         named, what = _named(replay, site, 0, number, _before(replay, number))
@@ -52,6 +55,39 @@ def _weakened(k: int | None, local: Local, share: float) -> object:
 
 def _passed(k: int | None, local: Local, grad: Tensor, share: float) -> list[Tensor]:
     return [share * own if k in (None, place) else own for place, own in enumerate(local.vjp(grad))]
+
+
+def _one(position: int, local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    kept = flowing(local)[position]
+    return [own if k == kept else torch.zeros_like(own) for k, own in enumerate(local.vjp(grad))]
+
+
+def overwritten(replay: Replay, wrong: list[str]) -> Iterator[Change]:
+    """Yield the gradients of what a loop reads in all its turns, kept of one turn: overwritten, not added up."""
+    for kept, words in ((0, "first"), (-1, "last")):
+        rules: dict[int, Rule] = {}
+        places: list[Site] = []
+        for site in (site for site in sites(replay, wrong) if len(site.group) > 1 and not site.turns):
+            group = site.group
+            read = set.intersection(*[set(step.inputs) for step in group])
+            shared = {number for number in read if replay.values[number].requires_grad}
+            view = site.step.name in VIEWS
+            if shared and (not view or all(step.flat == group[0].flat for step in group)):
+                rules |= {step.number: partial(_cut, shared, step) for step in set(group) - {group[kept]}}
+                places.insert(0 if view else len(places), site)
+        if places:
+            said = f"of what the loop reads in every turn, only the {words} turn's gradient is kept"
+            yield Change("path", places[-1], f"{said}: overwritten, not added up", _fixed(rules), 0.8)
+
+
+def _fixed(rules: dict[int, Rule]) -> Rules:
+    return lambda _: rules
+
+
+def _cut(shared: set[int], step: Step, values: Mapping[int, Tensor], _: Replay) -> object:
+    numbers = [number for number in step.inputs if values[number].is_floating_point()]
+    operands = [values[number].detach() if number in shared else values[number] for number in numbers]
+    return step.run(values, operands)
 
 
 def _counted(k: int, share: float, local: Local, _: float) -> object:

@@ -27,6 +27,7 @@ LARGEST = frozenset({"amax", "amin", "max", "min"})
 FORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "{} * (1 - {})": lambda x: x * (1 - x),
     "1 - {}**2": lambda x: 1 - x * x,
+    "1 + {}**2": lambda x: 1 + x * x,
     "1 - {}": lambda x: 1 - x,
     "1 + {}": lambda x: 1 + x,
     "{}**2": lambda x: x * x,

@@ -7,10 +7,20 @@ from torch.nn import functional
 from torch_reference.checker.derivations.kinds.catalogue.names import LARGEST
 from torch_reference.checker.tape.replay import Local
 
+PICKED = frozenset({"embedding", "index", "index_select", "gather"})
+MOST_WINDOWS = 256  # each costs two backward passes
+
+
+def averaged(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Where an index occurs several times its gradients are averaged, not added up."""
+    if local.step.name not in PICKED:
+        return None
+    return local.vjp(grad)[k] / local.vjp(torch.ones_like(grad))[k].clamp(min=1)
+
 
 def overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Where an index occurs several times its gradients are overwritten, not added up: only the last is kept."""
-    if local.step.name not in {"embedding", "index", "index_select", "gather"}:
+    if local.step.name not in PICKED:
         return None
     numbers = torch.arange(local.operands[k].numel(), dtype=grad.dtype).reshape(local.operands[k].shape)
     origin = local.compute(*[numbers if i == k else operand for i, operand in enumerate(local.operands)])
@@ -22,7 +32,7 @@ def overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
 
 def windows_overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Where windows overlap their gradients are overwritten, not added up: only the last is kept."""
-    if local.step.name != "avg_pool2d":
+    if local.step.name not in {"avg_pool2d", "convolution"} or k or grad[0, 0].numel() > MOST_WINDOWS:
         return None
     passed = torch.zeros_like(local.operands[k])
     for place in range(grad[0, 0].numel()):
@@ -31,6 +41,13 @@ def windows_overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
         reached = local.vjp(one)[k] != 0
         passed = torch.where(reached, local.vjp(one * grad)[k], passed)
     return passed
+
+
+def mask_reversed(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """The gradient passes where the mask stops it, and is stopped where it passes."""
+    right = local.vjp(grad)[k]
+    masks = local.step.name in {"mul", "where", "masked_fill"} and right.shape == grad.shape
+    return grad - right if masks and ((right == 0) | (right == grad)).all() else None
 
 
 def shared_evenly(local: Local, grad: Tensor, k: int) -> Tensor | None:

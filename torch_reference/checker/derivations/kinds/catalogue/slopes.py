@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_reference.checker.derivations.change import value
 from torch_reference.checker.derivations.kinds.catalogue import logistic, normalization, selections, softmax
 from torch_reference.checker.derivations.kinds.catalogue.names import ELEMENTWISE
+from torch_reference.checker.derivations.site import single_reader
 from torch_reference.checker.tape.replay import Local
 
 Slope = Callable[[Local, Tensor, int], Tensor | None]
@@ -53,6 +54,16 @@ def upstream_transposed(local: Local, grad: Tensor, k: int) -> Tensor | None:
     return local.vjp(grad.mT)[k] if grad.dim() > 1 and grad.shape[-1] == grad.shape[-2] else None
 
 
+def factor_too_late(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """The factor that its result is multiplied by multiplies what its derivative gives, not what that is applied to."""
+    reader = single_reader(local.replay, local.step.outputs[0])
+    grads = local.replay.upstream.get(reader.outputs[0]) if reader and reader.name == "mul" else None
+    others = [number for number in reader.inputs if number != local.step.outputs[0]] if reader else []
+    if grads is None or not others or grads.shape != grad.shape:
+        return None
+    return _summed(local.vjp(grads)[k] * local.replay.values[others[0]].detach(), local.operands[k].shape)
+
+
 def _summed(grad: Tensor, shape: torch.Size) -> Tensor | None:
     """Return a gradient summed over what was broadcast, or None where it has another shape."""
     try:
@@ -78,8 +89,11 @@ SLOPES: tuple[Slope, ...] = (
     softmax.powers_for_probabilities,
     softmax.logits_for_probabilities,
     upstream_transposed,
+    factor_too_late,
     selections.overwritten,
+    selections.averaged,
     selections.windows_overwritten,
+    selections.mask_reversed,
     selections.shared_evenly,
     selections.copied,
     selections.clipped,
