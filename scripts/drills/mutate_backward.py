@@ -16,6 +16,7 @@ from mutants import ROOT, Mutant, Slot, mutate, replaced, report
 SIDE = "manual_backprop"
 LAYERS, NETWORKS, FAST = f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/fast"
 OPTIMIZERS = (f"{SIDE}/test_optimizers.py",)
+CNN = (f"{FAST}/test_channel_parallel.py",)
 GPT = (f"{FAST}/gpt/test_sharing.py",)
 
 
@@ -41,8 +42,9 @@ BACKWARD = _layers() | {
     "optimizers/adam.py": (OPTIMIZERS, ("_move", "_decayed")),
     "optimizers/clipping.py": (OPTIMIZERS, ("clip_grad_norm",)),
     "fast/cross_entropy_in_place.py": ((f"{FAST}/test_tensor_parallel.py", FAST), ("forward", "backward")),
-    "fast/feature_maps.py": ((f"{FAST}/test_channel_parallel.py",), ("backward", "_to_the_largest")),
-    "fast/channel_parallel.py": ((f"{FAST}/test_channel_parallel.py",), ("_hidden_backward", "score")),
+    "fast/feature_maps.py": (CNN, ("backward", "_to_the_largest", "_pooled")),
+    "fast/hidden_head.py": (CNN, ("score", "update")),
+    "fast/channel_parallel.py": (CNN, ("_hidden_backward",)),
     "fast/gpt/layers.py": (GPT, ("norm_backward", "gelu_forward")),
     "fast/gpt/attention.py": (GPT, ("attention_backward",)),
     "fast/gpt/block.py": (GPT, ("backward", "_mlp_backward", "_attention_backward")),
