@@ -53,16 +53,20 @@ def dense(rng: np.random.Generator) -> tuple[Step, Step]:
 
 def maps(rng: np.random.Generator) -> tuple[Step, Step]:
     """Carry a batch of 32 images through the layers of the `CNN` up to the hidden one and back."""
+    from manual_backprop.data.datasets import Split
     from manual_backprop.fast.feature_maps import FeatureMaps
+    from manual_backprop.fast.planes import Planes
     from manual_backprop.networks import CNN
 
     cnn = CNN.xavier()
     images = rng.random((32, 28, 28), np.float32)
-    feature_maps = FeatureMaps(cnn, slice(0, 32), 28, 32)
+    split = Split(images.reshape(32, -1), np.zeros(32, int))
+    planes, feature_maps = Planes(28, 32, np.float32), FeatureMaps(cnn, slice(0, 32), 28, 32)
     upstream = rng.normal(size=(32 * feature_maps.windows, 32)).astype(np.float32)
 
     def ours() -> None:
-        _, kept = feature_maps.forward(images, training=True)
+        planes.load(0, split, slice(None))
+        _, kept = feature_maps.forward(planes[0], training=True)
         feature_maps.backward(kept, upstream)
 
     kernel, *others = (
