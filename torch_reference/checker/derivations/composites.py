@@ -97,10 +97,11 @@ def _recognised(replay: Replay, results: list[int], before: _Ancestors) -> Itera
     """Yield each result that is a function of an earlier value: of several such values the first."""
     values = {number: value.detach() for number, value in replay.values.items() if _is_array(value)}
     known = [number for number in values if replay.values[number].requires_grad]
+    targets = [number for number, value in values.items() if value.min() >= 0 and value.max() <= 1]
     taken: set[tuple[int, str]] = set()
     for x in known:
         later = [y for y in results if before.known(y, x)]
-        for found in (*_functions(values, x, later), *_picks(values, x, later), *_two(values, x, later)):
+        for found in (*_functions(values, x, later), *_picks(values, x, later), *_two(values, x, later, targets)):
             if (found.number, found.name) not in taken:
                 taken.add((found.number, found.name))
                 yield found
@@ -141,10 +142,10 @@ def _pick(classes: Tensor, axis: int, sign: int, whole: Tensor) -> Tensor:
     return sign * whole.gather(axis, classes).squeeze(axis)
 
 
-def _two(values: dict[int, Tensor], x: int, later: list[int]) -> Iterator[_Found]:
+def _two(values: dict[int, Tensor], x: int, later: list[int], targets: list[int]) -> Iterator[_Found]:
     """Yield binary cross-entropy with logits, of an array of targets."""
     alike = [y for y in later if values[y].shape == values[x].shape]
-    for target in (number for number, value in values.items() if alike and value.shape == values[x].shape):
+    for target in (number for number in targets if alike and values[number].shape == values[x].shape):
         loss = binary_cross_entropy(values[x], values[target])
         for y in alike:
             for sign in (1, -1):

@@ -14,6 +14,7 @@ from torch_reference.checker.derivations.kinds.catalogue.normalization import (
     STATISTICS,
     Statistics,
     assembled,
+    in_steps,
     right,
 )
 from torch_reference.checker.derivations.site import Site
@@ -36,25 +37,25 @@ def other_normalizations(replay: Replay, site: Site) -> Iterator[Change]:
                 along = f"along {_named(axes)}, not {_named(function.axes)}"
                 other = function.along(axes, x)
                 yield derived(site, f"of its derivative the means are taken {along}", partial(_means, other), 1.3)
-                yield from _two_ways(site, f"is taken {along}", partial(_of, other, other), 2.2)
+                yield from _three_ways(site, f"is taken {along}", partial(_of, other, other), 2.2)
                 if function.centred:
-                    yield from _two_ways(site, f"the mean is taken {along}", partial(_of, other, function), 2.4)
-                    yield from _two_ways(site, f"the variance is taken {along}", partial(_of, function, other), 2.4)
+                    yield from _three_ways(site, f"the mean is taken {along}", partial(_of, other, function), 2.4)
+                    yield from _three_ways(site, f"the variance is taken {along}", partial(_of, function, other), 2.4)
     for words, statistics in STATISTICS.items() if function.centred else ():
-        yield from _two_ways(site, words, statistics, 2.2)
+        yield from _three_ways(site, words, statistics, 2.2)
     for epsilon in USUAL:
         if abs(epsilon - function.epsilon) > 1e-3 * epsilon:
-            yield from _two_ways(site, f"epsilon is {epsilon:g}", partial(_of, function, function), 2.3, epsilon)
+            yield from _three_ways(site, f"epsilon is {epsilon:g}", partial(_of, function, function), 2.3, epsilon)
 
 
-def _two_ways(
+def _three_ways(
     site: Site,
     words: str,
     statistics: Callable[[Normalize, Tensor], Statistics],
     rank: float,
     epsilon: float | None = None,
 ) -> Iterator[Change]:
-    """Yield other statistics, derived rightly, and with the formula of the derivative for the right ones."""
+    """Yield other statistics, derived rightly, and with the derivative for the right ones, as a formula or in steps."""
 
     def parts(local: Local) -> tuple[Tensor, Tensor]:
         function, x = local.step.func, local.operands[0]
@@ -62,13 +63,14 @@ def _two_ways(
         inverse = torch.rsqrt(variance + (function.epsilon if epsilon is None else epsilon))
         return (x - mean) * inverse, inverse
 
-    def formula(local: Local, _: float) -> object:
+    def formula(derivative: Callable[..., Tensor], local: Local, _: float) -> object:
         y, inverse = (part.detach() for part in parts(local))
-        return own_backward(local, lambda grad: [assembled(right, local.step.func, y, inverse, grad)], y)
+        return own_backward(local, lambda grad: [derivative(local.step.func, y, inverse, grad)], y)
 
     yield Change("derivative", site, words, every(site, lambda local, _: parts(local)[0]), rank)
     alone = f"{words}, and the derivative follows the right formula at that result"
-    yield Change("derivative", site, alone, every(site, formula), rank + 0.1)
+    for derivative in (partial(assembled, right), in_steps):
+        yield Change("derivative", site, alone, every(site, partial(formula, derivative)), rank + 0.1)
 
 
 def _of(means: Normalize, variances: Normalize, _: Normalize, x: Tensor) -> Statistics:

@@ -37,11 +37,12 @@ def formula_left_out(site: Site) -> Iterator[Change]:
 
 
 def _three_ways(site: Site, words: str, entry: Result, rank: float) -> Iterator[Change]:
+    more = rank + (0.3 if rank < 1 else 0.0)  # what is likely is so as a whole
     yield Change("derivative", site, words, every(site, lambda local, _: _result(local, entry)), rank)
     alone = f"{words}, in the forward pass alone"
-    yield Change("derivative", site, alone, every(site, lambda local, _: _value_alone(local, entry)), rank + 0.6)
+    yield Change("derivative", site, alone, every(site, lambda local, _: _value_alone(local, entry)), more + 0.3)
     formula = f"{words}, and the derivative follows the right formula at that result"
-    yield Change("derivative", site, formula, every(site, lambda local, _: _same_formula(local, entry)), rank + 0.7)
+    yield Change("derivative", site, formula, every(site, lambda local, _: _same_formula(local, entry)), more + 0.4)
 
 
 def _result(local: Local, entry: Result) -> Tensor:

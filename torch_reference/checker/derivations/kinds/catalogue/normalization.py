@@ -36,6 +36,13 @@ def right(a: Tensor, g: Tensor, m: Tensor, y: Tensor, c: Tensor, n: float) -> Te
     return a * (g - m - y * c)
 
 
+def in_steps(function: Normalize, y: Tensor, inverse: Tensor, grad: Tensor) -> Tensor:
+    """Return the derivative as it is found step by step: the same where the result has a mean of zero."""
+    correlation = (grad * y).sum(function.axes, keepdim=True) / function.count
+    formula = assembled(right, function, y, inverse, grad)
+    return formula + inverse * y.mean(function.axes, keepdim=True) * correlation if function.centred else formula
+
+
 def _changed(terms: Terms, local: Local, grad: Tensor, k: int) -> Tensor | None:
     function = local.step.func
     if not isinstance(function, Normalize):
