@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,15 +155,19 @@ def report(mutants: Sequence[Mutant], tests: Callable[[Mutant], Sequence[str]], 
                 raise RuntimeError(f"{name} does not pass on the right code\n{output}")
             limits[name] = 30 + PATIENCE * math.ceil(time.monotonic() - start)
 
-    def noticed(mutant: Mutant) -> bool:
-        verdict = not survives(mutant, tests(mutant), limits)
-        print(f"{'noticed' if verdict else 'NOT NOTICED'}: {mutant}", flush=True)
-        return verdict
-
     with ThreadPoolExecutor(workers) as pool:
-        verdicts = list(pool.map(noticed, mutants))
-    killed = Counter(mutant.file for mutant, verdict in zip(mutants, verdicts, strict=True) if verdict)
-    for file, count in Counter(mutant.file for mutant in mutants).items():
+        return print_verdicts(mutants, pool.map(lambda mutant: not survives(mutant, tests(mutant), limits), mutants))
+
+
+def print_verdicts(mutants: Sequence[Mutant], verdicts: Iterable[bool]) -> int:
+    """Print whether each mutant was noticed once it is known, then how many of each file; return how many were not."""
+    tried: Counter[str] = Counter()
+    killed: Counter[str] = Counter()
+    for mutant, noticed in zip(mutants, verdicts, strict=True):
+        print(f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant}", flush=True)
+        tried[mutant.file] += 1
+        killed[mutant.file] += noticed
+    for file, count in tried.items():
         print(f"{killed[file]:4} of {count:4} noticed in {file}")
-    print(f"{sum(verdicts):4} of {len(mutants):4} noticed")
-    return len(mutants) - sum(verdicts)
+    print(f"{killed.total():4} of {len(mutants):4} noticed")
+    return len(mutants) - killed.total()

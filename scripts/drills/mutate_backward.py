@@ -1,17 +1,17 @@
 """Break every backward line on purpose, one mistake at a time, and see whether a test fails.
 
-Each mutant is a copy of the package with one change: a sign, a transpose, a mask, an axis, a factor or an operand. The
-tests run against it; a mutant that passes them is a hole in the tests. Exit status 0: none passed.
+Each mutant is the package with one change: a sign, a transpose, a mask, an axis, a factor or an operand. The tests run
+against it; a mutant that passes them is a hole in the tests. Exit status 0: none passed.
 """
 
 import argparse
 import ast
-import os
 import sys
 from collections.abc import Iterator
 from functools import partial
 
-from mutants import ROOT, Mutant, Slot, mutate, replaced, report
+from in_memory import verdicts
+from mutants import ROOT, Mutant, Slot, mutate, print_verdicts, replaced
 
 SIDE = "manual_backprop"
 LAYERS, NETWORKS, FAST = f"{SIDE}/layers", f"{SIDE}/networks", f"{SIDE}/fast"
@@ -59,9 +59,6 @@ TESTS = {f"{SIDE}/{file}": [f"tests/{name}" for name in tests] for file, (tests,
 def main(arguments: list[str] | None = None) -> int:
     """Try every mutant and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="test runs at a time (default: %(default)s)"
-    )
     parser.add_argument("files", nargs="*", help="which files, such as layers/affine.py (default: all)")
     options = parser.parse_args(arguments)
     for file in options.files:
@@ -69,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(f"{file}: not one of {', '.join(BACKWARD)}")
     files = options.files or BACKWARD
     mutants = [mutant for file in files for mutant in wrong(file, BACKWARD[file][1])]
-    return 1 if report(mutants, lambda mutant: TESTS[mutant.file], options.workers) else 0
+    return 1 if print_verdicts(mutants, verdicts(mutants, [TESTS[mutant.file] for mutant in mutants])) else 0
 
 
 def wrong(file: str, functions: tuple[str, ...]) -> Iterator[Mutant]:
