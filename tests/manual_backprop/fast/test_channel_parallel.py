@@ -67,10 +67,13 @@ def test_epochs_are_those_of_the_textbook_form(seed, side, filters, workers, bat
         np.testing.assert_allclose(value, {**textbook.parameters, **textbook.buffers}[name], rtol=0, atol=1e-9)
 
 
-def test_one_update_moves_along_the_textbook_s_gradient(rng):
+@pytest.mark.parametrize("weight", [[1.5, -0.5, 0.7, -2.0], [0.0, 1.0, -0.0, -1.0]])
+def test_one_update_moves_along_the_textbook_s_gradient(rng, weight):
     split = some_images(rng, 12, 6)
-    cnn = some_cnn(3, 6, 4)
-    _, expected = some_cnn(3, 6, 4).backprop(split.images, split.labels)
+    cnn, textbook = some_cnn(3, 6, 4), some_cnn(3, 6, 4)
+    for each in (cnn, textbook):  # where the weight is 0 all pixels of a window are equally large, and the first counts
+        each.parameters["normalization.weight"][:] = weight
+    _, expected = textbook.backprop(split.images, split.labels)
     before = {name: value.copy() for name, value in cnn.parameters.items()}
     # from rest, with momentum 0 and learning rate 1, an update is the gradient
     optimizer = Momentum(cnn.parameters, learning_rate=1.0, momentum=0.0, initial_velocity=0.0)
