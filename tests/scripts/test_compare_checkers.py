@@ -37,6 +37,14 @@ def test_one_entry_is_off_by_what_it_says():
     assert sum(len(entries) for entries in off) == 1
 
 
+@pytest.mark.parametrize(
+    ("least", "answer"), [(3e-7, "1e-06"), (3e-2, "1e-01"), (1e-14, "1e-14"), (1.0, "none"), (3e-13, "1e-12")]
+)
+def test_the_smallest_error_that_is_found_is_looked_for_by_halves(least, answer):
+    with compare.tqdm(disable=True) as bar:
+        assert compare.smallest_found(lambda layer, _: layer.relative < least, np.float32, 2, bar) == answer
+
+
 def test_the_table_has_a_row_for_each_check(monkeypatch, capsys):
     monkeypatch.setattr(compare.faults, "FAULTS", faults.FAULTS[:2])
     monkeypatch.setattr(compare.faults, "RIGHT", faults.RIGHT[:1])

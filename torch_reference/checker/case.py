@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from torch_reference.checker.formats import FLOAT64, Array, Format
 
-# The allowance holds for any order of the sums. Where all entries but three are much nearer, the sums are better than
+# The allowance holds for any order of the sums. Where all entries but a few are much nearer, the sums are better than
 # that, and an error that sticks out is no rounding. Few entries do not tell it; large arrays have too few draws for it.
-APART, TIMES = 0.4, 2.5  # of the allowance, and of the fourth largest excess
-MANY, LARGE = 200, 2**19
+APART, TIMES = 0.4, 2.5  # of the allowance, and of the largest excess but for those few
+FEW, MANY, LARGE = 3, 200, 2**19
 SLACK = 4.0  # a cause that explains a gradient may leave four times the allowance: its factor is rounded too
 # Moves the inputs by a relative amount: all of them (True), or only those that are differentiated by. Returns the
 # gradients under test there, and the inputs; None if these are refused.
@@ -93,11 +93,15 @@ class Case:
         return self.excess > self._limit()
 
     def _limit(self) -> float:
-        """Return the excess from which an entry is wrong: less than 1 where at most three stick out from many."""
+        """Return the excess from which an entry is wrong: less than 1 where a few stick out from many."""
         if not MANY <= self.excess.size < LARGE or self.near(APART):
             return 1.0
         others = self.excess[self.excess > 0]
-        return min(1.0, max(APART, TIMES * float(np.partition(others, -4)[-4]))) if others.size >= MANY else 1.0
+        return (
+            min(1.0, max(APART, TIMES * float(np.partition(others, -FEW - 1)[-FEW - 1])))
+            if others.size >= MANY
+            else 1.0
+        )
 
     def near(self, share: float) -> bool:
         """Say whether no difference is more than a share of what rounding allows."""

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from torch_reference.checker.allowance import Allowance
-from torch_reference.checker.case import Case, Probe
+from torch_reference.checker.case import FEW, MANY, Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict
 from torch_reference.checker.derivations.derivation import Derivation, derivation
 from torch_reference.checker.derivations.target import Target
@@ -30,7 +30,11 @@ def derived(
     """
     seen = {name: case for name, case in cases.items() if verdicts[name][0] not in OTHER_KINDS and case.finite}
     wrong = [name for name in seen if not seen[name].right]
-    unexplained = [name for name in wrong if verdicts[name][0] in UNEXPLAINED or _way_of_another(name, *verdicts[name])]
+    unexplained = [
+        name
+        for name in wrong
+        if (verdicts[name][0] in UNEXPLAINED and not _few(seen[name])) or _way_of_another(name, *verdicts[name])
+    ]
     ended = 0.0
     for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
         shown = {name: case for name, case in seen.items() if case.right or name in names}
@@ -48,6 +52,11 @@ def derived(
     return {
         name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained if verdicts[name][0] in UNEXPLAINED
     }
+
+
+def _few(case: Case) -> bool:
+    """Say whether no more than a few of many entries are wrong: no step of a derivation does that."""
+    return case.wrong.size >= MANY and int(np.count_nonzero(case.wrong)) <= FEW
 
 
 def _way_of_another(name: str, code: str, message: str) -> bool:

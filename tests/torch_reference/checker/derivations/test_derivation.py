@@ -10,6 +10,7 @@ import wrong_derivations  # noqa: E402 (needs torch)
 from wrong_derivations.garbage import GARBAGE  # noqa: E402
 
 from torch_reference import crosscheck  # noqa: E402
+from torch_reference.checker import derived  # noqa: E402
 from torch_reference.checker.derivations.change import sentence  # noqa: E402
 from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS  # noqa: E402
 from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES  # noqa: E402
@@ -129,6 +130,19 @@ def test_the_message_says_operation_line_and_what_the_gradient_did_instead():
     assert gradient.code == "derivative"
     assert gradient.message.startswith(f"relu in line {line}, return torch.relu(x @ w).sum(): its derivative")
     assert "left out" in gradient.message
+
+
+def test_a_single_wrong_entry_of_many_is_no_step_of_the_derivation(monkeypatch):
+    monkeypatch.setattr(derived, "derivation", None)  # is not asked
+
+    def manual(x, w):
+        gradient = x.T @ (x @ w > 0)
+        gradient[3, 5] *= 2
+        return {"w": gradient}
+
+    rng = np.random.default_rng(0)
+    inputs = {"x": rng.standard_normal((30, 20)), "w": rng.standard_normal((20, 10))}
+    assert crosscheck(manual, lambda x, w: torch.relu(x @ w).sum(), inputs).gradients["w"].code == "partial"
 
 
 def test_softmax_before_cross_entropy_is_a_mistake_of_the_reference():
