@@ -10,6 +10,7 @@ CLOSE = 1e-9  # relative, for naming a factor that least squares found
 LOOSE = 1e-3  # the same for gradients of low precision
 
 
+@np.errstate(over="ignore")  # the square of a huge number is infinite, and no factor
 def describe(factor: float, inputs: Mapping[str, Any], close: float = CLOSE) -> str:
     """Return what a factor may be, such as "32 = N, ...", or an empty string when nothing fits.
 
@@ -24,7 +25,7 @@ def describe(factor: float, inputs: Mapping[str, Any], close: float = CLOSE) -> 
     """
     size = abs(factor)
     for value, words in _candidates(inputs):
-        if math.isfinite(value) and value > 0 and abs(size - value) <= close * value:
+        if math.isclose(size, value, rel_tol=close):
             return words
     return ""
 
@@ -39,7 +40,7 @@ def _candidates(inputs: Mapping[str, Any]) -> list[tuple[float, str]]:
     scalars = {
         name: abs(float(array)) for name, array in arrays.items() if array.ndim == 0 and array.dtype.kind in "fiu"
     }
-    first = {array.shape[0]: name for name, array in reversed(arrays.items()) if array.ndim}
+    first = {array.shape[0] for array in arrays.values() if array.ndim}
     found: list[tuple[float, str]] = []
     for size, where in sizes.items():
         batch = "the mean over the batch is missing" if size in first else "a mean is missing"
@@ -89,4 +90,4 @@ def _powers(value: float, words: str, powers: tuple[int, ...] = (1, -1, 2, -2)) 
         2: f"it is the square of {words}",
         -2: f"it is 1 over the square of {words}",
     }
-    return [(value**power, shown[power]) for power in powers]
+    return [(float(np.float64(value) ** power), shown[power]) for power in powers]

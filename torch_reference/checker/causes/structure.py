@@ -1,6 +1,7 @@
 """Causes that leave the right numbers in the wrong place or shape, and the words for where wrong entries are."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -28,23 +29,23 @@ def wrong_shape(case: Case) -> tuple[str, str]:
             return "shape", f"The values are right, but {shapes}: return it with .reshape({reference.shape})."
         if manual.T.shape == reference.shape and agree(manual.T, reference, case.allowed):
             return "transpose", f"{shapes}: all axes are reversed."
-    for count in range(1, manual.ndim + 1):
-        for axes in combinations(range(manual.ndim), count):
-            total = manual.sum(axis=axes)
-            if total.size == reference.size:
-                factor = ratio(case.with_manual(total.reshape(reference.shape)))
-                if factor is not None and factor > 0:
-                    return "unreduced", _unreduced(shapes, axes, factor, [manual.shape[axis] for axis in axes])
+    for axes in _some_axes(manual.ndim):
+        total = manual.sum(axis=axes)
+        if total.size == reference.size:
+            factor = ratio(case.with_manual(total.reshape(reference.shape))) or 0.0
+            if factor > 0:
+                return "unreduced", _unreduced(shapes, axes, factor, [manual.shape[axis] for axis in axes])
     return "", shapes + "."
 
 
 def _unreduced(shapes: str, axes: tuple[int, ...], factor: float, sizes: list[int]) -> str:
-    which = f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
-    if abs(factor - 1) < 1e-6:
-        return f"{shapes}: the sum over {which} is missing."
-    if abs(factor / np.prod(sizes) - 1) < 1e-6:
-        return f"{shapes}: the mean over {which} is missing."
-    return f"{shapes}: the sum over {which} is missing, and what it gives is {factor:.6g} times the right gradient."
+    if math.isclose(factor, 1, rel_tol=1e-6):
+        return f"{shapes}: the sum over {_axes(axes)} is missing."
+    if math.isclose(factor, math.prod(sizes), rel_tol=1e-6):
+        return f"{shapes}: the mean over {_axes(axes)} is missing."
+    return (
+        f"{shapes}: the sum over {_axes(axes)} is missing, and what it gives is {factor:.6g} times the right gradient."
+    )
 
 
 def transposed(case: Case) -> str | None:
@@ -61,12 +62,11 @@ def transposed(case: Case) -> str | None:
 def permuted(case: Case) -> str | None:
     """Recognise the right slices along an axis, or all entries, in another order."""
     manual, reference, allowed = case.manual, case.reference, case.allowed
-    if manual.size < 2 or np.count_nonzero(case.nontrivial) < 2:
+    if np.count_nonzero(case.nontrivial) < 2:
         return None
-    for count in range(1, manual.ndim + 1):
-        for axes in combinations(range(manual.ndim), count):
-            if agree(np.flip(manual, axes), reference, allowed):
-                return f"The right values, reversed along {_axes(axes)}."
+    for axes in _some_axes(manual.ndim):
+        if agree(np.flip(manual, axes), reference, allowed):
+            return f"The right values, reversed along {_axes(axes)}."
     for axis, size in enumerate(manual.shape):
         if order := _order(manual, reference, allowed, axis):
             shift = order[0]
@@ -101,16 +101,12 @@ def _shifted(case: Case) -> str | None:
     """Without wrapping around: what moved in at the edge is not from the array."""
     manual, reference = case.manual, case.reference
     for axis, size in enumerate(manual.shape):
+        whole = (slice(None),) * axis
         for shift in (1, -1, 2, -2):
             if abs(shift) >= size - 1:
                 continue
-            ahead, behind = slice(abs(shift), None), slice(None, size - abs(shift))
-            to, origin = (ahead, behind) if shift > 0 else (behind, ahead)
-            index = [slice(None)] * manual.ndim
-            one, two = (
-                (*index[:axis], to, *index[axis + 1 :]),
-                (*index[:axis], origin, *index[axis + 1 :]),
-            )
+            one = (*whole, slice(max(shift, 0), size + min(shift, 0)))
+            two = (*whole, slice(max(-shift, 0), size - max(shift, 0)))
             enough = np.count_nonzero(case.nontrivial[two]) >= max(2, int(np.count_nonzero(case.nontrivial)) // 2)
             varied = (np.abs(reference[one] - reference[two]) > case.allowed[two]).any()
             if enough and varied and agree(manual[one], reference[two], case.allowed[two]):
@@ -119,9 +115,9 @@ def _shifted(case: Case) -> str | None:
 
 
 def _shuffled(case: Case) -> str | None:
-    manual, reference = case.manual.reshape(-1), case.reference.reshape(-1)
+    manual, reference, allowed = case.manual.ravel(), case.reference.ravel(), case.allowed.ravel()
     order = np.argsort(reference)
-    if np.unique(reference).size > 2 and agree(np.sort(manual), reference[order], case.allowed.reshape(-1)[order]):
+    if np.unique(reference).size > 2 and agree(np.sort(manual), reference[order], allowed[order]):
         return "The right values in the wrong order: an array was reshaped where its axes should have been moved?"
     return None
 
@@ -130,10 +126,10 @@ def partly_wrong(case: Case) -> str | None:
     """Only some rows, columns or entries are wrong."""
     wrong, nontrivial = case.wrong, case.nontrivial
     right = np.count_nonzero(nontrivial & ~wrong)
-    share = right / max(1, int(np.count_nonzero(nontrivial)))
-    absent = bool((case.manual[wrong] == 0).all())
-    if share == 0:
+    if not right:
         return None
+    share = right / np.count_nonzero(nontrivial)
+    absent = not case.manual[wrong].any()
     slices = _whole_slices(wrong, nontrivial)
     if share < FAIR and not (absent and (slices or share > FAIR / 4)):
         return None
@@ -141,7 +137,7 @@ def partly_wrong(case: Case) -> str | None:
     factor = ratio(case.only(wrong))
     scaled = (
         f" There manual is {factor:.6g} times the right gradient."
-        if factor is not None and not absent and abs(factor - 1) > 1e-4
+        if factor is not None and not math.isclose(factor, 1, rel_tol=1e-4)
         else ""
     )
     return where(wrong, nontrivial) + zeros + scaled
@@ -198,6 +194,11 @@ def ranges(indices: Sequence[int] | NDArray[np.intp]) -> str:
             runs.append([index, index])
     words = [str(first) if first == last else f"{first}-{last}" for first, last in runs]
     return ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
+
+
+def _some_axes(number: int) -> Iterator[tuple[int, ...]]:
+    """Yield every choice of at least one axis, single ones first."""
+    return (axes for others in range(number) for axes in combinations(range(number), others + 1))
 
 
 def _axes(axes: tuple[int, ...]) -> str:
