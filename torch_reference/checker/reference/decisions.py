@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
-import numpy as np
 import torch
 
 NUDGE = 2.0**-50  # relative: far below what matters, far above nothing
@@ -98,8 +97,7 @@ class Decision(ABC):
         far : bool
             Whether as far as rounding may have moved it, and not by next to nothing.
         """
-        index = np.unravel_index([tie.entry for tie in ties], self.operand.shape)
-        where: Any = tuple(torch.from_numpy(np.asarray(axis)) for axis in index) if self.operand.dim() else ...
+        where = torch.unravel_index(torch.tensor([tie.entry for tie in ties]), self.operand.shape)
         sides = torch.tensor([tie.side for tie in ties], dtype=self.operand.dtype)
         target = self._target()[where]
         precision = torch.finfo(self.operand.dtype)
@@ -108,8 +106,7 @@ class Decision(ABC):
         step = torch.maximum(step, reach) if far else step
         if self.compete:
             step = _clear_of_rivals(ties, step, reach)
-        moved = target + sides * step
-        self.operand.data[where] = moved if self.operand.dim() else moved.reshape(())
+        self.operand.data[where] = target + sides * step
 
     def _target(self) -> torch.Tensor:
         """Return what tied entries are moved to the other side of."""
@@ -185,18 +182,18 @@ class Contest(Decision):
         values, index = self._values()
         near = reach.reshape(-1)[index]
         best, winner = values.max(dim=1, keepdim=True)
-        close = values >= best - near - near.gather(1, winner)
-        close &= (self.windows >= 0) & (close.sum(dim=1, keepdim=True) > 1)
+        close = (self.windows >= 0) & (values >= best - near - near.gather(1, winner))
+        close &= close.sum(dim=1, keepdim=True) > 1
         return [
             Tie(number, int(index[row, column]), self.side, float(near[row, column]), row)
             for row, column in close.nonzero().tolist()
         ]
 
     def restore(self, before: "Contest") -> None:
-        """Give winner and loser their values back in every window that another entry has won."""
-        values, index = self._values()
-        now, then = values.argmax(dim=1), before._values()[0].argmax(dim=1)
-        where = torch.unravel_index(index[now != then].reshape(-1), self.operand.shape)
+        """Give all their values back in every window that another entry has won."""
+        now, then = [each._values()[0].argmax(dim=1) for each in (self, before)]
+        lost = self.windows[now != then]
+        where = torch.unravel_index(lost[lost >= 0], self.operand.shape)
         self.operand.data[where] = before.operand[where]
 
     def _values(self) -> tuple[torch.Tensor, torch.Tensor]:

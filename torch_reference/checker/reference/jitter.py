@@ -41,9 +41,8 @@ class Jitter:
         self.finite = finite
         self.salt = 0
         self._rng = np.random.default_rng(seed)
-        self._multiplier = int(self._rng.integers(2**63)) * 2 + 1
+        self._multiplier = int(self._rng.integers(2**63)) * 2 | 1
         self._pattern: torch.Tensor | None = None
-        self._turn = 0
 
     def moved(
         self, tensor: torch.Tensor, terms: float = 1.0, scale: torch.Tensor | None = None, fresh: bool = False
@@ -74,7 +73,7 @@ class Jitter:
 
         The noise depends on the number alone, so that it is the same wherever it stands.
         """
-        if not isinstance(number, float) or not math.isfinite(number) or (math.frexp(number)[0] * SHORT).is_integer():
+        if not isinstance(number, float) or (math.frexp(number)[0] * SHORT).is_integer():
             return number
         bits = zlib.crc32(struct.pack("<d", number)) * self._multiplier % 2**32
         return number * (1 + self.amplitude * (bits / 2**31 - 1))
@@ -108,8 +107,8 @@ class Jitter:
     def _by_pattern(self, tensor: torch.Tensor, terms: float, fresh: bool) -> torch.Tensor:
         if self._pattern is None:
             self._pattern = torch.from_numpy(self._rng.uniform(-1, 1, PERIOD))
-        self._turn += 7919  # another prime: results of different operations move apart
-        pattern = self._pattern.roll(self._turn % PERIOD).mul_(self.amplitude * math.sqrt(terms)).add_(1.0)
+        self._pattern = self._pattern.roll(7919)  # another prime: results of different operations move apart
+        pattern = (self._pattern * (self.amplitude * math.sqrt(terms))).add_(1.0)
         result = tensor if fresh else torch.empty_like(tensor)
         whole = tensor.numel() // PERIOD * PERIOD
         pattern, given, moved = pattern.to(tensor.dtype), tensor.view(-1), result.view(-1)
@@ -130,8 +129,8 @@ class Jitter:
         """Return a hash of the values: integers that fill the width of the dtype evenly, as floating numbers."""
         of = format_of(tensor.dtype)
         multiplier = ((self._multiplier ^ self.salt) >> (64 - of.bits)) | 1
-        multiplier -= 2**of.bits if multiplier >> (of.bits - 1) else 0
-        odd: Any = multiplier if places is None else 2 * (places * multiplier) + 1
+        multiplier -= multiplier >> (of.bits - 1) << of.bits  # the same bits as a signed number
+        odd: Any = multiplier if places is None else 2 * places * multiplier | 1
         return (tensor.contiguous().view(of.integer) * odd).to(tensor.dtype)
 
 

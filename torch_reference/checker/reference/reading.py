@@ -84,9 +84,10 @@ def _boundaries(name: str, args: tuple[Any, ...]) -> Iterator[tuple[torch.Tensor
         other = torch.as_tensor(operand if limit is None else limit)
         if limit is None or not (operand.is_floating_point() or other.is_floating_point()):
             continue
-        if operand.is_floating_point() and (operand + other).shape == operand.shape:
+        shape = torch.broadcast_shapes(operand.shape, other.shape)
+        if operand.is_floating_point() and operand.shape == shape:
             yield operand, other.to(operand.dtype).expand(operand.shape)
-        elif other.is_floating_point() and (operand + other).shape == other.shape:
+        elif other.is_floating_point() and other.shape == shape:
             yield other, operand.to(other.dtype).expand(other.shape)
 
 

@@ -95,3 +95,112 @@ def test_what_is_kept_cannot_be_changed_any_more():
         decision.operand.add_(1)
         assert type(kept) is type(decision)
         assert kept.operand.tolist() == [1.0]
+
+
+class TestMove:
+    """What is moved lands exactly where it is said to."""
+
+    @pytest.mark.parametrize(
+        ("dtype", "zero", "relative"),
+        [(torch.float64, 1e-290, 2.0**-50), (torch.float32, 2.0**-126, 2.0**-22), (torch.float16, 2.0**-14, 2.0**-9)],
+    )
+    @pytest.mark.parametrize("side", [1, -1])
+    def test_next_to_nothing(self, dtype, zero, relative, side):
+        limits = torch.tensor([0.0, 4.0, -1.0, 1.0], dtype=dtype)
+        decision = Boundary(torch.full((4,), 9.0, dtype=dtype), limits)
+        decision.move([Tie(0, entry, side, 100.0) for entry in range(3)], far=False)
+        expected = [side * zero, 4 + side * 4 * relative, -1 + side * relative, 9]
+        assert torch.equal(decision.operand, torch.tensor(expected, dtype=dtype))
+
+    @pytest.mark.parametrize("reach", [0.25, 0.0])
+    def test_as_far_as_rounding_reaches_if_that_is_more_than_nothing(self, reach):
+        decision = Boundary(torch.zeros(2, 2).double(), torch.full((2, 2), 2.0).double())
+        decision.move([Tie(0, 2, -1, reach), Tie(0, 1, 1, reach)], far=True)
+        step = max(reach, 2 * 2.0**-50)
+        assert decision.operand.tolist() == [[0, 2 + step], [2 - step, 0]]
+
+    def test_a_single_number(self):
+        decision = Boundary(torch.tensor(3.0).double(), torch.tensor(1.0).double())
+        decision.move([Tie(0, 0, -1, 0.5)], far=True)
+        assert decision.operand == 0.5
+        assert decision.operand.shape == ()
+
+    def test_rivals_are_passed_by_four_times_their_reach_each_further_than_the_last_of_its_contest(self):
+        decision = Order(tensor(1.0, 2.0, 3.0, 4.0, 0.0))
+        decision.move([Tie(0, 0, 1, 0.25, 5), Tie(0, 1, 1, 0.25, 6), Tie(0, 2, -1, 0.25, 5)], far=False)
+        assert decision.operand.tolist() == [2, 3, 1, 4, 0]
+        decision.move([Tie(0, 3, 1, 0.0), Tie(0, 0, 1, 0.0)], far=False)
+        assert decision.operand.tolist() == [2 + 4 * 2.0**-50, 3, 1, 4 + 4 * 2.0**-50, 0]
+        decision.move([Tie(0, 4, 1, 0.125)], far=True)
+        assert decision.operand[4] == 0.5
+
+
+def test_ties_are_listed_in_full():
+    reach = tensor(0.5, 0.25, 0.0, 1.0)
+    boundary = Boundary(tensor(0.5, -0.5, 0.0, -1.0), tensor(0.0, 0.0, 0.0, 0.0))
+    assert boundary.near(3, reach) == [Tie(3, 2, 1, 0.0, -1), Tie(3, 3, 1, 1.0, -1), Tie(3, 0, -1, 0.5, -1),
+                                       Tie(3, 2, -1, 0.0, -1)]  # fmt: skip
+    order = Order(tensor(2.0, 1.0, 7.0, 1.5))
+    expected = [Tie(4, entry, side, reach, -1) for side in (1, -1) for entry, reach in ((0, 0.25), (3, 0.25))]
+    assert order.near(4, tensor(0.25, 0.125, 1.0, 0.25)) == expected
+    assert len(order.near(4, tensor(0.25, 0.25, 1.0, 0.25))) == 6
+    assert Order(tensor(1.0)).near(0, tensor(1.0)) == []
+
+
+class TestWindows:
+    """Contests in more than one window, some with less than their width."""
+
+    WINDOWS = torch.tensor([[0, 1, -1], [2, 3, 4], [5, -1, -1]])
+    VALUES = (1.0, 1.5, 4.0, 3.0, 3.5, 8.0)
+
+    @pytest.mark.parametrize(
+        ("side", "reach", "expected"),
+        [
+            (1, [0.25, 0.25, 0.25, 0.25, 0.25, 9], [(0, 0, 0.25), (1, 0, 0.25), (2, 1, 0.25), (4, 1, 0.25)]),
+            (1, [0.2, 0.25, 0.5, 0.5, 0.0, 9], [(2, 1, 0.5), (3, 1, 0.5), (4, 1, 0.0)]),
+            (-1, [0.25, 0.25, 0.0, 0.25, 0.25, 9], [(0, 0, 0.25), (1, 0, 0.25), (3, 1, 0.25), (4, 1, 0.25)]),
+            (1, [torch.inf] * 6, [(entry, window, torch.inf) for entry, window in enumerate((0, 0, 1, 1, 1))]),
+        ],
+    )
+    def test_who_is_near_the_winner_of_which_window(self, side, reach, expected):
+        decision = Contest(tensor(*self.VALUES).reshape(2, 3), self.WINDOWS, side)
+        ties = decision.near(7, tensor(*reach).reshape(2, 3))
+        assert ties == [Tie(7, entry, side, far, window) for entry, window, far in expected]
+
+    @pytest.mark.parametrize("side", [1, -1])
+    def test_the_entries_of_a_window_that_another_has_won_go_back_and_no_others(self, side):
+        before = Contest(side * tensor(1.0, 2.0, 4.0, 3.0, 1.0, 8.0).reshape(2, 3), self.WINDOWS, side)
+        decision = Contest(side * tensor(1.5, 2.5, 4.0, 1.5, 5.0, 9.0).reshape(2, 3), self.WINDOWS, side)
+        decision.restore(before)
+        assert (side * decision.operand).flatten().tolist() == [1.5, 2.5, 4.0, 3.0, 1.0, 9.0]
+
+    def test_what_stands_in_no_window_stays(self):
+        windows = torch.tensor([[1, 2, -1]])
+        decision = Contest(tensor(5.0, 1.0, 2.0), windows, 1)
+        decision.restore(Contest(tensor(6.0, 2.0, 1.0), windows, 1))
+        assert decision.operand.tolist() == [5.0, 2.0, 1.0]
+
+    def test_what_is_asked_and_how_it_is_decided(self):
+        contest, boundary = (
+            Contest(tensor(1.0), self.WINDOWS, 1),
+            Boundary(tensor(1.0, 2.0, 3.0), tensor(2.0, 2.0, 2.0)),
+        )
+        assert contest.margin() is contest.operand
+        assert contest.outcomes() == []
+        assert boundary.margin().tolist() == [-1, 0, 1]
+        assert [outcome.tolist() for outcome in boundary.outcomes()] == [[False, False, True], [True, False, False]]
+        assert contest.same_question(Contest(tensor(2.0), self.WINDOWS, -1))
+        assert [each.compete for each in (contest, boundary, Order(tensor(1.0)))] == [True, False, True]
+        assert contest.kept().side == 1
+
+
+def test_only_what_crossed_its_limit_goes_back():
+    decision = Boundary(tensor(1.0, -1.0, 0.0, 0.5, 3.0), tensor(0.0, 0.0, 0.0, 1.0, 2.0))
+    decision.restore(Boundary(tensor(2.0, 2.0, 3.0, 0.0, 0.0), tensor(0.0, 0.0, 2.0, 2.0, 0.0)))
+    assert decision.operand.tolist() == [1.0, 2.0, 1.0, 0.5, 2.0]
+
+
+def test_an_order_of_equal_entries_is_that_of_their_places():
+    decision = Order(tensor(1.0, 1.0, 2.0))
+    decision.restore(Order(tensor(3.0, 4.0, 5.0)))
+    assert decision.operand.tolist() == [1, 1, 2]
