@@ -39,7 +39,7 @@ def test_noise_is_another_one_at_a_neighbouring_point():
     def moved(last):
         def ask(amount):
             asked.append(amount)
-            return given.reference + [[0, 0], [0.25 if len(asked) < last else -0.25, 0]], given.reference
+            return given.reference + np.array([[0, 0], [0.25 if len(asked) < last else -0.25, 0]]), given.reference
 
         return ask
 
