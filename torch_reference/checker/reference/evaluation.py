@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch_reference.checker.formats import FLOAT64, Array, Format, format_of
 from torch_reference.checker.reference.modes import Mode, stacked
 from torch_reference.checker.reference.precisions import Cast
+from torch_reference.checker.reference.private import uncompiled
 
 Gradients = dict[str, Array]
 
@@ -217,7 +218,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet(dtype: torch.dtype) -> Iterator[None]:
-    """Let tensors that the loss creates have the precision of the evaluation; hide its warnings.
+    """Let tensors that the loss creates have the precision of the evaluation; hide its warnings; compile nothing.
 
     Attention is computed by its steps: the kernels that fuse them hide long sums from the noise.
     """
@@ -226,7 +227,7 @@ def _quiet(dtype: torch.dtype) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with sdpa_kernel(SDPBackend.MATH):
+            with sdpa_kernel(SDPBackend.MATH), uncompiled():
                 yield
     finally:
         torch.set_default_dtype(before)

@@ -6,6 +6,7 @@ knows by name.
 
 import sys
 from abc import abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -26,6 +27,7 @@ __all__ = [
     "returns_of",
     "tree_flatten",
     "tree_unflatten",
+    "uncompiled",
 ]
 outside_modes = _disable_current_modes
 
@@ -57,6 +59,11 @@ def _dispatched(mode: DispatchMode, operator: Any, args: tuple[Any, ...], kwargs
 
 
 _uncompiled = torch._disable_dynamo(_dispatched)  # type: ignore[attr-defined]
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Let functions that are compiled run as they are written: a mode has to see their operations one by one."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
 
 
 @cache  # asked for every operation of every evaluation

@@ -1,8 +1,12 @@
 """What PyTorch does not promise: the operators that the check knows by name exist, and may be taken apart."""
 
+from functools import partial
+
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch_reference import crosscheck  # noqa: E402
 from torch_reference.checker.reference import operations, reading  # noqa: E402 (needs torch)
 from torch_reference.checker.reference.private import decomposition, name_of, returns_of  # noqa: E402
 
@@ -35,3 +39,16 @@ def test_operators_tell_their_name_and_what_they_write_to():
     assert returns_of(aten.mm.default) == [None]
     assert returns_of(aten.relu_.default)[0].is_write
     assert not returns_of(aten.t.default)[0].is_write
+
+
+@pytest.mark.slow  # the compiler takes seconds to load
+def test_a_compiled_reference_is_run_as_it_is_written(rng):
+    @partial(torch.compile, fullgraph=True)
+    def reference(x, w):
+        return torch.relu(x @ w).sum()
+
+    inputs = {"x": rng.normal(size=(4, 3)), "w": rng.normal(size=(3, 5))}
+    assert crosscheck(lambda x, w: {"w": x.T @ (x @ w > 0)}, reference, inputs).ok
+    found = crosscheck(lambda x, w: {"w": x.T @ np.ones((4, 5))}, reference, inputs).gradients["w"]
+    assert "relu in line" in found.message
+    assert "left out" in found.message
