@@ -83,6 +83,8 @@ def slots(parent: ast.AST) -> Iterator[Slot]:
     """Yield the arithmetic inside a function, each node with the place where another could stand."""
     for field, value in ast.iter_fields(parent):
         for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if is_left_to_numpy(parent, child):
+                continue
             if isinstance(child, ast.Raise | ast.If) or not isinstance(child, ast.AST):
                 if isinstance(child, ast.If):  # the branches compute, the condition does not
                     for branch in (child.body, child.orelse):
@@ -91,6 +93,14 @@ def slots(parent: ast.AST) -> Iterator[Slot]:
             if isinstance(child, ast.expr | ast.stmt):
                 yield parent, field, index, child
             yield from slots(child)
+
+
+def is_left_to_numpy(parent: ast.AST, child: object) -> bool:
+    """Tell whether a child is the -1 of a reshape; any other negative number would mean the same."""
+    match parent, child:
+        case ast.Call(func=ast.Attribute(attr="reshape")), ast.UnaryOp():
+            return True
+    return False
 
 
 def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
