@@ -74,7 +74,7 @@ def _replace_code(mutant: Mutant) -> None:
         for value in vars(owner).values():
             function = getattr(value, "__func__", value)  # of a class method or static method
             if isinstance(function, types.FunctionType) and function.__module__ == module.__name__:
-                function.__code__ = codes.get(function.__qualname__, function.__code__)
+                function.__code__ = codes.get(function.__code__.co_qualname, function.__code__)
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:
