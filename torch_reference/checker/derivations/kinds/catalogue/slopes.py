@@ -46,7 +46,8 @@ def other_side(local: Local, grad: Tensor, k: int) -> Tensor | None:
 
 def at_its_result(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Its derivative ({right}) is taken at its result, as if it were applied twice."""
-    return local.vjp(grad, at={k: value(local)})[k]
+    result = value(local)
+    return local.vjp(grad, at={k: result})[k] if result.shape == local.operands[k].shape else None
 
 
 def upstream_transposed(local: Local, grad: Tensor, k: int) -> Tensor | None:
