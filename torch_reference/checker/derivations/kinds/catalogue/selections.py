@@ -8,7 +8,7 @@ from torch_reference.checker.derivations.kinds.catalogue.names import LARGEST
 from torch_reference.checker.tape.replay import Local
 
 PICKED = frozenset({"embedding", "index", "index_select", "gather"})
-MOST_WINDOWS = 256  # each costs two backward passes
+AFFORDABLE = 2**22  # windows times entries: each window costs two backward passes
 
 
 def averaged(local: Local, grad: Tensor, k: int) -> Tensor | None:
@@ -32,7 +32,9 @@ def overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
 
 def windows_overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Where windows overlap their gradients are overwritten, not added up: only the last is kept."""
-    if local.step.name not in {"avg_pool2d", "convolution"} or k or grad[0, 0].numel() > MOST_WINDOWS:
+    if local.step.name not in {"avg_pool2d", "convolution"} or k:
+        return None
+    if grad[0, 0].numel() * grad.numel() > AFFORDABLE:
         return None
     passed = torch.zeros_like(local.operands[k])
     for place in range(grad[0, 0].numel()):
