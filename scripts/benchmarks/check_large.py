@@ -1,11 +1,13 @@
 """Measure what the check costs at the size of real layers, in units of one float32 forward and backward of PyTorch.
 
-For each layer a right gradient and one off by the factor 1.001, each in a process of its own: seconds and units without
-the time of the gradient under test, how often the reference was evaluated, the verdict, and the peak memory of the
-process, PyTorch's own 200 to 300 MiB included.
+For each layer and each face of the check a right gradient and one off by the factor 1.001, each in a process of its
+own: seconds and units without the time of the function under test, how often the reference was evaluated, the verdicts,
+and the peak memory of the process, PyTorch's own 200 to 300 MiB included. What PyTorch loads at its first backward pass
+with an upstream gradient, for one to two seconds, is loaded before.
 """
 
 import argparse
+import itertools
 import multiprocessing
 import resource
 import statistics
@@ -19,12 +21,13 @@ import torch
 from torch.nn import functional
 
 from manual_backprop import layers
-from torch_reference import crosscheck
+from torch_reference import Report, crosscheck, crosscheck_function
 
 FACTOR = 1.001
 REPEATS = 5  # of PyTorch's own pass; the median counts
 Arrays = dict[str, Any]
-Row = tuple[Callable[..., Arrays], Callable[..., torch.Tensor], Mapping[str, tuple[int, ...]]]
+Forward = Callable[..., torch.Tensor]
+Row = tuple[Callable[..., Arrays], Forward, Mapping[str, tuple[int, ...]]]
 
 
 def named(names: str, backward: Callable[..., Any], *settings: Any) -> Callable[..., Arrays]:
@@ -37,35 +40,30 @@ def named(names: str, backward: Callable[..., Any], *settings: Any) -> Callable[
     return manual
 
 
-def times_upstream(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
-    """Return the loss whose gradients are those of a function's outputs times an upstream gradient."""
-    return lambda upstream, **tensors: (forward(**tensors) * upstream).sum()
-
-
 ROWS: dict[str, Row] = {
     "linear 512 x 2048 x 2048": (
         named("x weight bias", layers.linear_backward),
-        times_upstream(lambda x, weight, bias: x @ weight + bias),
+        lambda x, weight, bias: x @ weight + bias,
         {"x": (512, 2048), "weight": (2048, 2048), "bias": (2048,), "upstream": (512, 2048)},
     ),
     "layer norm 4096 x 4096": (
         named("x weight bias", layers.layer_norm_backward),
-        times_upstream(lambda x, weight, bias: functional.layer_norm(x, weight.shape, weight, bias)),
+        lambda x, weight, bias: functional.layer_norm(x, weight.shape, weight, bias),
         {"x": (4096, 4096), "weight": (4096,), "bias": (4096,), "upstream": (4096, 4096)},
     ),
     "cross-entropy 1024 x 32000": (
         lambda logits, labels: {"logits": layers.cross_entropy_backward(logits, labels)},
-        lambda logits, labels: functional.cross_entropy(logits, labels),
+        functional.cross_entropy,
         {"logits": (1024, 32000), "labels": (1024,)},
     ),
     "attention 2 x 8 x 512 x 64": (
         named("query key value", layers.scaled_dot_product_attention_backward),
-        times_upstream(lambda query, key, value: functional.scaled_dot_product_attention(query, key, value)),
+        functional.scaled_dot_product_attention,
         dict.fromkeys(("query", "key", "value", "upstream"), (2, 8, 512, 64)),
     ),
     "convolution 16 x 32 x 32 x 32": (
         named("x weight bias", layers.conv2d_backward, 1, 1),
-        times_upstream(lambda x, weight, bias: functional.conv2d(x, weight, bias, padding=1)),
+        lambda x, weight, bias: functional.conv2d(x, weight, bias, padding=1),
         {"x": (16, 32, 32, 32), "weight": (32, 32, 3, 3), "bias": (32,), "upstream": (16, 32, 32, 32)},
     ),
 }
@@ -81,63 +79,118 @@ def arrays(shapes: Mapping[str, tuple[int, ...]]) -> Arrays:
     }
 
 
-def one_pass(reference: Callable[..., torch.Tensor], inputs: Arrays, wanted: list[str]) -> float:
+class Stopwatch:
+    """Adds up the seconds spent inside."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self.start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self.start
+
+
+def loss_of(forward: Forward, **tensors: torch.Tensor) -> torch.Tensor:
+    """Return the loss whose gradients are those of a function's output times an upstream gradient."""
+    upstream = tensors.pop("upstream", None)
+    output = forward(*tensors.values())
+    return output if upstream is None else (output * upstream).sum()
+
+
+def one_pass(forward: Forward, inputs: Arrays) -> float:
     """Return the seconds that PyTorch takes for the loss and its gradients in float32."""
     tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
-    leaves = [tensors[name].requires_grad_() for name in wanted]
+    leaves = [value.requires_grad_() for name, value in tensors.items() if name not in {"upstream", "labels"}]
     seconds = []
     for _ in range(REPEATS + 1):
         start = time.perf_counter()
-        torch.autograd.grad(reference(**tensors), leaves)
+        torch.autograd.grad(loss_of(forward, **tensors), leaves)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])
 
 
-def measure(title: str, factor: float, report: Any) -> None:
+def check_arrays(row: Row, reference: Forward, inputs: Arrays, factor: float, inside: Stopwatch) -> Report:
+    """Check the hand-derived gradients of NumPy."""
+
+    def manual(**given: Any) -> Arrays:
+        with inside:
+            return {name: value * np.float32(factor) for name, value in row[0](**given).items()}
+
+    return crosscheck(manual, lambda **tensors: loss_of(reference, **tensors), inputs)
+
+
+def check_function(row: Row, reference: Forward, inputs: Arrays, factor: float, inside: Stopwatch) -> Report:
+    """Check a function of PyTorch whose backward pass is PyTorch's, times the factor."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *given: torch.Tensor) -> torch.Tensor:
+            with inside, torch.enable_grad():
+                ctx.given = [value.detach().requires_grad_(value.is_floating_point()) for value in given]
+                ctx.output = row[1](*ctx.given)
+                return ctx.output.detach()
+
+        @staticmethod
+        def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+            with inside:
+                leaves = [value for value in ctx.given if value.requires_grad]
+                found = iter(torch.autograd.grad(ctx.output, leaves, upstream, retain_graph=True))
+                return tuple(next(found) * factor if value.requires_grad else None for value in ctx.given)
+
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items() if name != "upstream"}
+    return crosscheck_function(Function.apply, reference, tensors)
+
+
+FACES = {"arrays": check_arrays, "function": check_function}
+
+
+def measure(title: str, face: str, factor: float, report: Any) -> None:
     """Check one layer and send what it took."""
-    manual, reference, shapes = ROWS[title]
-    inputs = arrays(shapes)
-    inside, evaluations = 0.0, 0
+    row, inside, evaluations = ROWS[title], Stopwatch(), 0
+    inputs = arrays(row[2])
+    one = torch.ones(1, requires_grad=True)
+    torch.autograd.grad(one + 1, one, torch.ones(1))
 
-    def timed(**given: Any) -> Arrays:
-        nonlocal inside
-        start = time.perf_counter()
-        gradients = {name: value * np.float32(factor) for name, value in manual(**given).items()}
-        inside += time.perf_counter() - start
-        return gradients
-
-    def counted(**tensors: torch.Tensor) -> torch.Tensor:
+    def counted(*tensors: torch.Tensor) -> torch.Tensor:
         nonlocal evaluations
         evaluations += 1
-        return reference(**tensors)
+        return row[1](*tensors)
 
     start = time.perf_counter()
-    found = crosscheck(timed, counted, inputs)
-    seconds = time.perf_counter() - start - inside
+    found = FACES[face](row, counted, inputs, factor, inside)
+    seconds = time.perf_counter() - start - inside.seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
-    unit = one_pass(reference, inputs, list(found.gradients))
+    unit = one_pass(row[1], inputs)
     codes = sorted({gradient.code for gradient in found.gradients.values()})
     report.send((seconds, seconds / unit, evaluations, ", ".join(codes), peak))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Print a line for each layer and each gradient."""
+    """Print a line for each layer, each face and each gradient."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--only", default="", help="rows whose title holds this text")
+    parser.add_argument("--face", choices=FACES, help="default: both")
     options = parser.parse_args(arguments)
     context = multiprocessing.get_context("spawn")
-    print(f"{'layer':30} {'gradient':8} {'seconds':>8} {'units':>6} {'evaluated':>9} {'peak GiB':>8}  verdict")
-    for title in (title for title in ROWS if options.only in title):
-        for gradient, factor in (("right", 1.0), (f"* {FACTOR}", FACTOR)):
-            receiver, sender = context.Pipe(duplex=False)
-            process = context.Process(target=measure, args=(title, factor, sender))
-            process.start()
-            sender.close()
-            seconds, units, evaluations, codes, peak = receiver.recv()
-            process.join()
-            print(
-                f"{title:30} {gradient:8} {seconds:8.2f} {units:6.0f} {evaluations:9} {peak:8.2f}  {codes}", flush=True
-            )
+    print(
+        f"{'layer':30} {'face':8} {'gradient':8} {'seconds':>8} {'units':>6} {'evaluated':>9} {'peak GiB':>8}  verdicts"
+    )
+    titles = [title for title in ROWS if options.only in title]
+    faces = [options.face] if options.face else list(FACES)
+    for title, face, factor in itertools.product(titles, faces, (1.0, FACTOR)):
+        gradient = "right" if factor == 1 else f"* {factor}"
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=measure, args=(title, face, factor, sender))
+        process.start()
+        sender.close()
+        seconds, units, evaluations, codes, peak = receiver.recv()
+        process.join()
+        print(
+            f"{title:30} {face:8} {gradient:8} {seconds:8.2f} {units:6.0f} {evaluations:9} {peak:8.2f}  {codes}",
+            flush=True,
+        )
     return 0
 
 

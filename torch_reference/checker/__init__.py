@@ -2,7 +2,7 @@
 
 Whoever is higher knows those below: the faces for NumPy (`gradients`, with `manual`, which calls what is tested) and
 for PyTorch (`functions`) -> `reporting` -> `judge` -> `kinks`, `causes` -> `budget` -> `rounding`, `case` ->
-`reference` -> `formats`. `report` knows results only.
+`reference`, `blocks` -> `formats`. `report` knows results only.
 """
 
 from torch_reference.checker.functions.face import assert_function_matches, crosscheck_function

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Set
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from torch_reference.checker.blocks import blocks
 from torch_reference.checker.formats import Array, coarsest_within
 from torch_reference.checker.reference.evaluation import Gradients, Reference
 from torch_reference.checker.reference.noise import RoundingNoise
@@ -28,7 +28,6 @@ ORDERS = 2.0
 LARGE = 2**19
 UNLUCKY = 100  # one time in so many the smallest scatter is as many times smaller than usual
 LEAST = 1e-300  # stands for the mean size of zeros
-BLOCK = 2**18  # entries that a pass looks at together: they fit the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,52 +102,59 @@ class Allowance:
             Machine epsilon of another precision than the inputs'.
         """
         limit = bound(self, self.moved[name], self.draws, self.gradients[name], epsilon or self.epsilon)
-        if name in self.extra:
-            limit += ORDERS * self.extra[name]
+        for rows in blocks(limit) if name in self.extra else ():
+            limit[rows] += ORDERS * self.extra[name][rows]
         return limit
 
 
 def bound(allowance: Allowance, moved: Array, draws: int, value: Array, epsilon: float) -> Array:
-    """Return the allowance of entries that moved so much under noise. Large arrays: a single fresh one, few passes."""
+    """Return the allowance of entries that moved so much under noise."""
     per_move = allowance.factor * GAUSSIAN / draws / allowance.amplitude * epsilon / 2
+    limit = np.empty(value.shape)
     with np.errstate(all="ignore"):
-        limit = np.asarray(np.abs(value))
-        limit *= allowance.evaluated  # the noise itself is seen in whole units
-        limit += moved
-        limit = raised(limit, draws, np.abs(value) if allowance.large else None)
-        for rows in _blocks(limit):
+        for rows in blocks(limit):
+            sizes = np.abs(value[rows])
+            limit[rows] = moved[rows] + allowance.evaluated * sizes  # the noise itself is seen in whole units
+        raised(limit, draws, value if allowance.large else None)
+        for rows in blocks(limit):
+            sizes = np.abs(value[rows])
             limit[rows] *= per_move
-            limit[rows] += FINAL * epsilon / 2 * np.abs(value[rows])
-            limit[rows] += FINAL * coarsest_within(epsilon).spacing
+            limit[rows] += FINAL * epsilon / 2 * sizes + FINAL * coarsest_within(epsilon).spacing
     return limit
 
 
-def raised(scatter: Array, draws: int, sizes: Array | None = None) -> Array:
+def raised(scatter: Array, draws: int, values: Array | None = None) -> Array:
     """Raise scatters that are small by chance towards the mean of their row and column, in place.
 
     Of n scatters from k draws the smallest is about n^(1/k) times too small by chance. So much they are raised, at
-    most: small entries beside large ones keep a small allowance. Where the sizes of the entries are given, after few
-    draws of many, bad luck counts, and large ones beside small ones are raised in proportion.
+    most: small entries beside large ones keep a small allowance. Where the entries are given, after few draws of many,
+    bad luck counts, and large ones beside small ones are raised in proportion.
     """
     if scatter.size < 2:
         return scatter
-    axes = range(scatter.ndim)
-    others = [tuple(other for other in axes if other != axis) or None for axis in axes]
-    pools = [np.asarray(scatter.mean(axis=other, keepdims=True)) for other in others]
-    means = [] if sizes is None else [np.maximum(sizes.mean(axis=other, keepdims=True), LEAST) for other in others]
-    for rows in _blocks(scatter):
-        higher = (scatter.size * (1 if sizes is None else UNLUCKY)) ** (1 / draws) * scatter[rows]
+    luck = (scatter.size * (1 if values is None else UNLUCKY)) ** (1 / draws)
+    pools, sizes = _means(scatter), [] if values is None else _means(values)
+    for rows in blocks(scatter):
+        higher = luck * scatter[rows]
         for number, pool in enumerate(pools):
             own = rows if len(pool) > 1 else ...
-            limit = pool[own] if sizes is None else pool[own] * np.maximum(sizes[rows] / means[number][own], 1)
+            limit = pool[own]
+            if values is not None:
+                limit = limit * np.maximum(np.abs(values[rows]) / np.maximum(sizes[number][own], LEAST), 1)
             np.minimum(higher, limit, out=higher)
         np.maximum(higher, scatter[rows], out=scatter[rows])
     return scatter
 
 
-def _blocks(array: Array) -> list[Any]:
-    """Return slices of the first axis that hold about `BLOCK` entries each."""
-    if not array.ndim:
-        return [...]
-    step = max(1, BLOCK * len(array) // max(1, array.size))
-    return [slice(start, start + step) for start in range(0, len(array), step)]
+def _means(array: Array) -> list[Array]:
+    """Return for each axis the mean size of the entries at each of its indices; of all where there is one axis."""
+    if array.ndim == 1:
+        return [np.abs(array).mean(keepdims=True)]
+    others = tuple(range(1, array.ndim))
+    first, total = np.empty((len(array), *[1] * len(others))), np.zeros((1, *array.shape[1:]))
+    for rows in blocks(array):
+        sizes = np.abs(array[rows])
+        first[rows] = sizes.mean(axis=others, keepdims=True)
+        total += sizes.sum(axis=0)
+    total /= len(array)
+    return [first, *(total.mean(axis=tuple(set(others) - {axis}), keepdims=True) for axis in others)]

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torch_reference.checker.blocks import all_finite, blocks
 from torch_reference.checker.formats import FLOAT64, Array, Format
 
 # The allowance holds for any order of the sums. Where all entries but a few are much nearer, the sums are better than
 # that, and an error that sticks out is no rounding. Few entries do not tell it; large arrays have too few draws for it.
 APART, TIMES = 0.4, 2.5  # of the allowance, and of the largest excess but for those few
 FEW, MANY, LARGE = 3, 200, 2**19
+FLOOR = 1e-20  # smallest allowance that a weight knows, relative to the largest entry
 SLACK = 4.0  # a cause that explains a gradient may leave four times the allowance: its factor is rounded too
 # Moves the inputs by a relative amount: all of them (True), or only those that are differentiated by. Returns the
 # gradients under test there, and the inputs; None if these are refused.
@@ -64,7 +66,7 @@ class Case:
     @property
     def finite(self) -> bool:
         """Whether the gradient has the right shape, and both are finite."""
-        return self.comparable and bool(np.isfinite(self.manual).all() and np.isfinite(self.reference).all())
+        return self.comparable and all_finite(self.manual) and all_finite(self.reference)
 
     @property
     def right(self) -> bool:
@@ -77,14 +79,16 @@ class Case:
         return difference(self.manual, self.reference)
 
     @cached_property
-    def excess(self) -> Array:
+    def excess(self) -> NDArray[np.float32]:
         """Size of the difference in units of what rounding allows; infinite where it is NaN."""
-        excess = difference(self.manual, self.reference)  # a fresh array: in place
-        np.abs(excess, out=excess)
+        excess = np.empty(self.reference.shape, np.float32)
         with np.errstate(all="ignore"):
-            excess /= self.allowed  # never zero: it holds the smallest number of the format
-        if np.isnan(excess.max(initial=0.0)):
-            excess[np.isnan(excess)] = np.inf
+            for rows in blocks(excess):
+                part = np.asarray(np.abs(difference(self.manual[rows], self.reference[rows])))
+                part /= self.allowed[rows]  # never zero: it holds the smallest number of the format
+                if np.isnan(part.max(initial=0.0)):
+                    part[np.isnan(part)] = np.inf
+                excess[rows] = part
         return excess
 
     @cached_property
@@ -110,7 +114,11 @@ class Case:
     @cached_property
     def nontrivial(self) -> NDArray[np.bool_]:
         """Where the gradients are not both zero to rounding."""
-        return (np.abs(self.reference) > self.allowed) | (np.abs(self.manual) > self.allowed)
+        found = np.empty(self.reference.shape, bool)
+        for rows in blocks(found):
+            larger = np.maximum(np.abs(self.reference[rows]), np.abs(self.manual[rows]))
+            found[rows] = larger > self.allowed[rows]
+        return found
 
 
 def difference(manual: Array, reference: Array) -> Array:
@@ -122,31 +130,44 @@ def difference(manual: Array, reference: Array) -> Array:
     return found
 
 
-def agree(one: Array, other: Array, allowed: Array) -> bool:
-    """Say whether two arrays of equal shape are the same to rounding."""
-    with np.errstate(invalid="ignore"):
-        return bool((np.abs(one - other) <= SLACK * allowed).all())
+def agree(one: Array, other: Array, allowed: Array, factor: float = 1.0) -> bool:
+    """Say whether an array is a factor times another one of equal shape, to rounding."""
+    slack = SLACK * max(abs(factor), 1e-300)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(
+            bool((np.abs(one[rows] - factor * other[rows]) <= slack * allowed[rows]).all()) for rows in blocks(one)
+        )
 
 
 def fit(target: Array, direction: Array, allowed: Array, epsilon: float) -> float:
     """Return the c that brings c * direction closest to the target, each entry weighted by what rounding allows it."""
-    weighted, goal = weigh(direction, target, allowed + epsilon * np.abs(target))
-    square = float(np.sum(weighted * weighted))
-    return float(np.sum(weighted * goal)) / square if square > 0 and np.isfinite(square) else 0.0
+    largest, square, product = max(_largest(direction), _largest(target)), 0.0, 0.0
+    for rows in blocks(target):
+        part = target[rows]
+        weighted, goal = _weighed(direction[rows], part, allowed[rows] + epsilon * np.abs(part), largest, FLOOR)
+        square += float(np.sum(weighted * weighted))
+        product += float(np.sum(weighted * goal))
+    return product / square if square > 0 and np.isfinite(square) else 0.0
 
 
-def weigh(direction: Array, target: Array, allowed: Array, floor: float = 1e-20) -> tuple[Array, Array]:
+def weigh(direction: Array, target: Array, allowed: Array, floor: float = FLOOR) -> tuple[Array, Array]:
     """Divide both by the allowance, taken as at least a fraction of the largest entry so that nothing overflows."""
-    largest = max(np.abs(direction).max(initial=0.0), np.abs(target).max(initial=0.0))
+    return _weighed(direction, target, allowed, max(_largest(direction), _largest(target)), floor)
+
+
+def _weighed(direction: Array, target: Array, allowed: Array, largest: float, floor: float) -> tuple[Array, Array]:
     weight = 1 / np.maximum(allowed / largest, floor) if largest > 0 else np.zeros(allowed.shape)
     return direction / (largest or 1.0) * weight, target / (largest or 1.0) * weight
 
 
+def _largest(array: Array) -> float:
+    """Return the size of the largest entry."""
+    return float(max(array.max(initial=0.0), -array.min(initial=0.0)))
+
+
 def ratio(case: Case) -> float | None:
     """Return the one factor c with manual = c * reference to rounding, or None."""
-    if not np.isfinite(case.manual).all() or not np.isfinite(case.reference).all():
+    if not all_finite(case.manual) or not all_finite(case.reference):
         return None
     factor = fit(case.manual, case.reference, case.allowed, case.epsilon)
-    if factor == 0 or not agree(case.manual, factor * case.reference, max(abs(factor), 1e-300) * case.allowed):
-        return None
-    return factor
+    return factor if factor and agree(case.manual, case.reference, case.allowed, factor) else None

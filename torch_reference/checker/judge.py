@@ -101,12 +101,14 @@ def judge(
     for effort in efforts:
         if not suspects:
             break
+        cases = {name: case for name, case in cases.items() if name in verdicts}  # large: room for what is measured
         allowance = measure(reference, effort, allowance)
         cases |= _cases({name: given[name] for name in suspects}, inputs, allowance, budget)
         verdicts |= _right({name: cases[name] for name in suspects}, 1.0 if effort.alternatives else sure)
         if effort.alternatives and hasty:
             verdicts |= _obvious(cases, [name for name in suspects if name not in verdicts])
         suspects = [name for name in suspects if name not in verdicts]
+    cases = {name: cases[name] for name in given}
     wrong = {name: case for name, case in cases.items() if name not in verdicts}
     masks = {name: _to_explain(case) for name, case in wrong.items()}
     sides = other_sides(allowance, ties, masks) if ties and wrong else None

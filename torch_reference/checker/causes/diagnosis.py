@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from torch_reference.checker.blocks import all_finite, blocks
 from torch_reference.checker.case import SLACK, Case, agree, fit, ratio
 from torch_reference.checker.causes.factors import CLOSE, LOOSE, describe
 from torch_reference.checker.causes.structure import partly_wrong, permuted, transposed, where, wrong_shape
@@ -87,6 +88,8 @@ def simple_cause(case: Case) -> Verdict | None:
 
 def nonfinite(case: Case) -> str | None:
     """NaN or infinity where the reference is finite."""
+    if all_finite(case.manual):
+        return None
     bad = ~np.isfinite(case.manual) & np.isfinite(case.reference)
     if not bad.any():
         return None
@@ -101,18 +104,16 @@ def zero(case: Case) -> str | None:
 
 def sign(case: Case) -> str | None:
     """Recognise the negative of the right gradient."""
-    return "It is the negative of the right gradient." if agree(case.manual, -case.reference, case.allowed) else None
+    return "It is the negative of the right gradient." if agree(case.manual, case.reference, case.allowed, -1) else None
 
 
 def scale(case: Case) -> str | None:
     """Recognise a constant times the right gradient."""
     factor = ratio(case)
-    if factor is None or abs(factor - 1) < CLOSE or not (np.abs(case.reference) > case.allowed).any():
+    if factor is None or abs(factor - 1) < CLOSE or (usual := _usual_allowance(case)) is None:
         return None
-    significant = np.abs(case.reference) > case.allowed
-    close = max(CLOSE, min(LOOSE, float(np.median(case.allowed[significant] / np.abs(case.reference[significant])))))
-    words = describe(factor, case.inputs, close)
-    if np.count_nonzero(case.nontrivial) < 2 and not words:
+    words = describe(factor, case.inputs, max(CLOSE, min(LOOSE, usual)))
+    if not words and np.count_nonzero(case.nontrivial) < 2:
         return None  # any number is a multiple of a single other one
     if abs(factor - 1) < FLOAT32.epsilon or not _mends(factor, case):
         return None  # see `rounded_constant`, or what is wrong is something else
@@ -122,9 +123,24 @@ def scale(case: Case) -> str | None:
 
 def _mends(factor: float, case: Case) -> bool:
     """Say whether a factor leaves far less of the difference than there is, in the entry where that is most."""
-    left = np.abs(case.manual - factor * case.reference)
-    left /= case.allowed
-    return bool(left.max(initial=0.0) < MENDED * case.excess.max(initial=0.0))
+    limit = MENDED * case.excess.max(initial=0.0)
+    return all(
+        bool((np.abs(case.manual[rows] - factor * case.reference[rows]) / case.allowed[rows] < limit).all())
+        for rows in blocks(case.reference)
+    )
+
+
+def _usual_allowance(case: Case) -> float | None:
+    """Return what is allowed to entries that are more than rounding, relative to them: the median of blocks' medians.
+
+    None if there are no such entries.
+    """
+    found = []
+    for rows in blocks(case.reference):
+        sizes, allowed = np.abs(case.reference[rows]), case.allowed[rows]
+        if (significant := sizes > allowed).any():
+            found.append(np.median(allowed[significant] / sizes[significant]))
+    return float(np.median(found)) if found else None
 
 
 def rounded_constant(case: Case) -> str | None:

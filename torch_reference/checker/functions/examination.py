@@ -56,20 +56,11 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
     probes : tuple
         What is tried beyond the plain answer.
     """
-    run = experiment.run()
-    expected = experiment.expected()
-    _check_outputs(run.outputs, expected)
-    upstream = experiment.upstream(run.outputs)
-    fixed = frozenset(name for name in upstream if not run.outputs[name].requires_grad)
-    fixed = frozenset() if len(fixed) == len(upstream) else fixed  # a function with no gradient at all is wrong
-    try:
-        answer, error = run.watched(experiment.inputs, upstream, experiment.seed), ""
-    except Exception as problem:
-        answer, error = _without_gradients(experiment, run.outputs), f"{type(problem).__name__}: {problem}"
-    shapes = {name: value.shape for name, value in expected.items()}
+    shapes, constants = _expected(experiment)
+    answer, upstream, fixed, error = _answered(experiment, shapes, constants)
     found, low = experiment.judge(answer, upstream, shapes, fixed)
     verdicts = found.verdicts | _absent(experiment, answer, error, found.verdicts)
-    verdicts |= (_rounded(found, low) if low else {}) | _coarser(experiment, run.outputs)
+    verdicts |= (_rounded(found, low) if low else {}) | _coarser(experiment, answer.outputs)
     if not error:
         arriving = {name: value for name, value in upstream.items() if name not in fixed}
         cases = found.cases
@@ -93,20 +84,44 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
         for name, case in found.cases.items()
     }
-    gradients |= _constants(run.outputs, expected)
-    ordered = {name: gradients[name] for name in (*run.outputs, *experiment.wanted)}
+    gradients |= _constants(answer.outputs, constants)
+    ordered = {name: gradients[name] for name in (*answer.outputs, *experiment.wanted)}
     return Report(ordered, note(ordered, found.allowance.reference))
 
 
-def _check_outputs(outputs: Tensors, expected: Tensors) -> None:
-    if list(outputs) != list(expected):
-        raise ValueError(f"the function returns {', '.join(outputs)}, but the reference {', '.join(expected)}")
+def _expected(experiment: Experiment) -> tuple[dict[str, torch.Size], Tensors]:
+    """Return the shapes of the reference's outputs, and those outputs that are not floating."""
+    outputs = experiment.expected()
+    constants = {name: value for name, value in outputs.items() if not value.is_floating_point()}
+    return {name: value.shape for name, value in outputs.items()}, constants
+
+
+def _answered(
+    experiment: Experiment, shapes: Mapping[str, torch.Size], constants: Tensors
+) -> tuple[Answer, Tensors, frozenset[str], str]:
+    """Return what the function answers, the upstream gradients, the outputs without gradient, and an error's words."""
+    run = experiment.run()
+    _check_outputs(run.outputs, shapes, constants)
+    upstream = experiment.upstream(run.outputs)
+    fixed = frozenset(name for name in upstream if not run.outputs[name].requires_grad)
+    fixed = frozenset() if len(fixed) == len(upstream) else fixed  # a function with no gradient at all is wrong
+    try:
+        return run.watched(experiment.inputs, upstream, experiment.seed), upstream, fixed, ""
+    except Exception as problem:
+        answer = _without_gradients(experiment, run.outputs)
+        return answer, upstream, fixed, f"{type(problem).__name__}: {problem}"
+
+
+def _check_outputs(outputs: Tensors, shapes: Mapping[str, torch.Size], constants: Tensors) -> None:
+    if list(outputs) != list(shapes):
+        raise ValueError(f"the function returns {', '.join(outputs)}, but the reference {', '.join(shapes)}")
     for name, value in outputs.items():
-        if value.is_floating_point() != expected[name].is_floating_point():
-            raise ValueError(f"{name} is {value.dtype}, but the reference's is {expected[name].dtype}")
-        if value.numel() != expected[name].numel():
-            shapes = tuple(value.shape), tuple(expected[name].shape)
-            raise ValueError(f"{name} has shape {shapes[0]}, but the reference's has shape {shapes[1]}")
+        if value.is_floating_point() == (name in constants):
+            other = constants[name].dtype if name in constants else "floating"
+            raise ValueError(f"{name} is {value.dtype}, but the reference's is {other}")
+        if value.numel() != shapes[name].numel():
+            differing = tuple(value.shape), tuple(shapes[name])
+            raise ValueError(f"{name} has shape {differing[0]}, but the reference's has shape {differing[1]}")
 
 
 def _without_gradients(experiment: Experiment, outputs: Tensors) -> Answer:

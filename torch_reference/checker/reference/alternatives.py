@@ -34,17 +34,31 @@ class NaiveSums(Mode):
             left, right = args[CONTRACTIONS[name]], args[CONTRACTIONS[name] + 1]
             if left.shape[-1] and left.numel() * right.shape[-1] <= AFFORDABLE:
                 pairs = zip(left.unbind(-1), right.unbind(-2), strict=True)
-                total = _running(column.unsqueeze(-1) * row.unsqueeze(-2) for column, row in pairs)
+                total = left.new_zeros(*left.shape[:-1], right.shape[-1])
+                products = torch.empty_like(total)
+                for column, row in pairs:
+                    total += torch.mul(column.unsqueeze(-1), row.unsqueeze(-2), out=products)
                 return total if name in {"mm", "bmm"} else total + args[0]
         return operator(*args, **kwargs)
 
 
 class ExactSoftplus(Mode):
-    """Compute log(1 + exp(z)) everywhere, where PyTorch returns z itself beyond a threshold of 20: an error of 2e-9."""
+    """Compute log(1 + exp(z)) everywhere, where PyTorch returns z itself beyond a threshold of 20: an error of 2e-9.
+
+    Attributes
+    ----------
+    met : bool
+        Whether the computation has any; set while it runs.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = False
 
     def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation; softplus without its threshold as far as its exponential does not overflow."""
         place = {"softplus": 2, "softplus_backward": 3}.get(name)
+        self.met = self.met or place is not None
         if place is not None and len(args) > place:
             args = (*args[:place], EXPONENT, *args[place + 1 :])
         elif name == "softplus":

@@ -60,6 +60,7 @@ class RoundingNoise(Mode):
         self.decompose = decompose
         self.decisions = 0
         self._inputs: set[int] = set()
+        self._taken_apart = False
 
     def begin(self, inputs: Iterable[torch.Tensor]) -> None:
         """Remember where the inputs lie: only sums get them without noise of their own."""
@@ -87,7 +88,8 @@ class RoundingNoise(Mode):
         except RuntimeError:  # noise led an operand out of the operator's domain: a probability above 1
             result = operator(*args, **kwargs)
         results = result if isinstance(result, tuple) else (result,)
-        self.decisions = checksum(self.decisions, name, args, results)
+        if not self._taken_apart:
+            self.decisions = checksum(self.decisions, name, args, results)
         if name in SELECTIONS or len(results) != len(returned):
             return result
         partial = 1.0 if isinstance(terms, torch.Tensor) else max(1.0, terms / 3)
@@ -116,11 +118,12 @@ class RoundingNoise(Mode):
 
     def _by_steps(self, steps: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Run a fused operation by steps, each with noise; the decisions inside are not those of the loss."""
-        decisions = self.decisions
-        with self:
-            result = steps(*args, **kwargs)
-        self.decisions = decisions
-        return result
+        self._taken_apart = True
+        try:
+            with self:
+                return steps(*args, **kwargs)
+        finally:
+            self._taken_apart = False
 
     def _is_input(self, operand: Any) -> bool:
         return isinstance(operand, torch.Tensor) and operand.untyped_storage().data_ptr() in self._inputs

@@ -52,3 +52,23 @@ def test_a_compiled_reference_is_run_as_it_is_written(rng):
     found = crosscheck(lambda x, w: {"w": x.T @ np.ones((4, 5))}, reference, inputs).gradients["w"]
     assert "relu in line" in found.message
     assert "left out" in found.message
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [
+        (torch.ops.aten.var_mean.correction, ([0, 2],)),
+        (torch.ops.aten.native_layer_norm.default, ([4, 5], torch.rand(4, 5), torch.rand(4, 5), 1e-3)),
+        (torch.ops.aten.native_layer_norm.default, ([5], None, None, 1e-3)),
+        (torch.ops.aten._softmax.default, (1, False)),
+        (torch.ops.aten._log_softmax.default, (-1, False)),
+        (torch.ops.aten._softmax_backward_data.default, (torch.rand(3, 4, 5), 1, torch.float64)),
+        (torch.ops.aten._log_softmax_backward_data.default, (torch.rand(3, 4, 5), 1, torch.float64)),
+    ],
+    ids=str,
+)
+def test_our_own_steps_give_what_the_operator_gives(operator, arguments):
+    x = torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    arguments = [each.double() if isinstance(each, torch.Tensor) else each for each in arguments]
+    steps, whole = decomposition(operator)(x, *arguments), operator(x, *arguments)
+    torch.testing.assert_close(steps, whole)
