@@ -98,14 +98,12 @@ class Case:
 
     def _limit(self) -> float:
         """Return the excess from which an entry is wrong: less than 1 where a few stick out from many."""
-        if not MANY <= self.excess.size < LARGE or self.near(APART):
+        if self.excess.size >= LARGE:
             return 1.0
-        others = self.excess[self.excess > 0]
-        return (
-            min(1.0, max(APART, TIMES * float(np.partition(others, -FEW - 1)[-FEW - 1])))
-            if others.size >= MANY
-            else 1.0
-        )
+        others, most = self.excess[self.excess > 0], -FEW - 1
+        if others.size < MANY:
+            return 1.0
+        return min(1.0, max(APART, TIMES * float(np.partition(others, most)[most])))
 
     def near(self, share: float) -> bool:
         """Say whether no difference is more than a share of what rounding allows."""
@@ -132,7 +130,7 @@ def difference(manual: Array, reference: Array) -> Array:
 
 def agree(one: Array, other: Array, allowed: Array, factor: float = 1.0) -> bool:
     """Say whether an array is a factor times another one of equal shape, to rounding."""
-    slack = SLACK * max(abs(factor), 1e-300)
+    slack = SLACK * abs(factor)
     with np.errstate(over="ignore", invalid="ignore"):
         return all(
             bool((np.abs(one[rows] - factor * other[rows]) <= slack * allowed[rows]).all()) for rows in blocks(one)
@@ -156,8 +154,10 @@ def weigh(direction: Array, target: Array, allowed: Array, floor: float = FLOOR)
 
 
 def _weighed(direction: Array, target: Array, allowed: Array, largest: float, floor: float) -> tuple[Array, Array]:
-    weight = 1 / np.maximum(allowed / largest, floor) if largest > 0 else np.zeros(allowed.shape)
-    return direction / (largest or 1.0) * weight, target / (largest or 1.0) * weight
+    if not largest:
+        return direction, target
+    weight = 1 / np.maximum(allowed / largest, floor)
+    return direction / largest * weight, target / largest * weight
 
 
 def _largest(array: Array) -> float:

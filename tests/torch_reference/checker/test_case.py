@@ -48,6 +48,22 @@ def test_nothing_sticks_out_from_few_or_from_what_is_not_much_nearer(others, num
     assert np.count_nonzero(case(manual, np.zeros(number), 1.0).wrong) == found
 
 
+@pytest.mark.parametrize(("number", "found"), [(199, 0), (200, 1), (2**19 - 1, 1), (2**19, 0)])
+def test_how_many_entries_tell_that_one_sticks_out(number, found):
+    manual = np.full(number, 0.01)
+    manual[0] = 0.5
+    assert np.count_nonzero(case(manual, np.zeros(number), 1.0).wrong) == found
+
+
+def test_what_sticks_out_is_told_from_the_fourth_largest():
+    manual = np.array([0.75, 0.625, 0.53125, 0.5, 0.1875, *np.linspace(0.1, 0.15, 245)])
+    seen = case(np.random.default_rng(0).permutation(manual), np.zeros(250), 1.0)
+    assert not seen.wrong.any()  # 0.5 is the fourth, and the limit is 1
+    manual[3] = 0.25
+    seen = case(np.random.default_rng(0).permutation(manual), np.zeros(250), 1.0)
+    assert sorted(seen.manual[seen.wrong]) == [0.75]  # above 2.5 * 0.25, and not equal to it
+
+
 def test_other_shapes_are_not_right():
     seen = case([[1.0]], [1.0])
     assert not seen.comparable
@@ -98,3 +114,29 @@ def test_a_ratio_must_hold_for_every_entry():
     assert ratio(case([2.0, 4.1], [1.0, 2.0], 1e-9)) is None
     assert ratio(case([0.0, 0.0], [1.0, 2.0], 1e-9)) is None
     assert ratio(case([np.inf, 4.0], [1.0, 2.0], 1e-9)) is None
+    assert ratio(case([1.0, 2.0], [1.0, 2.0], 1e-9)) == 1
+
+
+def test_a_fit_needs_no_precision():
+    assert fit(np.array([2.0]), np.array([1.0]), np.array([10.0]), 0.0) == 2
+    assert fit(np.array([2.0, 3.0]), np.array([1.0, 1.0]), np.array([1.0, 0.5]), 0.0) == pytest.approx(2.8)
+    assert fit(np.array([2.0, 4.0]), np.array([1.0, 1.0]), np.zeros(2), 0.5) == pytest.approx(2.4)
+
+
+def test_weights_are_those_of_allowances_above_a_floor():
+    one, other = weigh(np.array([1e-3, 0.0]), np.array([5e-4, 2.5e-4]), np.array([0.0, 1e-3]))
+    np.testing.assert_allclose(one, [1e20, 0.0])
+    np.testing.assert_allclose(other, [0.5e20, 0.25])
+
+
+def test_near_is_up_to_a_share_of_what_is_allowed():
+    assert case([1.25], [1.0], 0.5).near(0.5)
+    assert not case([1.25], [1.0], 0.5).near(0.49)
+    assert case([], []).near(0.0)
+
+
+def test_finite_is_what_has_the_shape_and_only_numbers():
+    assert case([1.0], [2.0]).finite
+    assert not case([np.inf], [2.0]).finite
+    assert not case([1.0], [np.nan]).finite
+    assert not case([[1.0]], [2.0]).finite

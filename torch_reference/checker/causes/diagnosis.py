@@ -4,6 +4,7 @@ A cause gets a `Case` and returns a message, or None when it does not explain th
 Specific causes come first. What is left is `partial` if a fair part of the gradient is right, and else `mismatch`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -110,14 +111,14 @@ def sign(case: Case) -> str | None:
 def scale(case: Case) -> str | None:
     """Recognise a constant times the right gradient."""
     factor = ratio(case)
-    if factor is None or abs(factor - 1) < CLOSE or (usual := _usual_allowance(case)) is None:
-        return None
+    if factor is None or abs(factor - 1) < FLOAT32.epsilon or (usual := _usual_allowance(case)) is None:
+        return None  # so near to 1: see `rounded_constant`
     words = describe(factor, case.inputs, max(CLOSE, min(LOOSE, usual)))
     if not words and np.count_nonzero(case.nontrivial) < 2:
         return None  # any number is a multiple of a single other one
-    if abs(factor - 1) < FLOAT32.epsilon or not _mends(factor, case):
-        return None  # see `rounded_constant`, or what is wrong is something else
-    negative = " and has the wrong sign" if factor < 0 else ""
+    if not _mends(factor, case):
+        return None  # what is wrong is something else
+    negative = " and has the wrong sign" if np.signbit(factor) else ""
     return f"manual = {factor:.9g} * right gradient{negative}{': ' + words if words else ''}."
 
 
@@ -177,15 +178,16 @@ def term(case: Case) -> str | None:
                 continue
             if np.count_nonzero(case.nontrivial) < 2 and not _round(coefficient):
                 continue  # any number is a multiple of a single other one
-            side = "missing, or has the wrong sign" if coefficient < 0 else "too much: extra, or counted twice"
+            missing, extra = ("-", "missing, or has the wrong sign"), ("+", "too much: extra, or counted twice")
+            symbol, side = missing if np.signbit(coefficient) else extra
             shown = f"{abs(coefficient):.6g} * {words}"
-            return f"manual = right gradient {'-' if coefficient < 0 else '+'} {shown}: the term {shown} is {side}."
+            return f"manual = right gradient {symbol} {shown}: the term {shown} is {side}."
     return None
 
 
 def _round(number: float) -> bool:
     """Say whether a number has at most two digits, as constants that people choose have."""
-    return abs(float(f"{number:.1e}") - number) <= CLOSE * abs(number)
+    return math.isclose(float(f"{number:.1e}"), number, rel_tol=CLOSE)
 
 
 def mismatch(case: Case) -> str:

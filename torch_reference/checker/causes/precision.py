@@ -90,7 +90,7 @@ def finite_differences(case: Case, slope: Slope) -> str | None:
     values = np.asarray(case.inputs[case.name], dtype=np.float64)
     order = np.argsort(np.abs(case.difference), axis=None)[::-1][:PROBES]
     errors, second, third = [], [], []
-    for index in zip(*np.unravel_index(order, values.shape), strict=True):
+    for index in np.transpose(np.unravel_index(order, values.shape)):
         place = tuple(int(number) for number in index)
         step = STEP * max(1e-3, abs(float(values[place])))
         up, down = slope(place, step), slope(place, -step)

@@ -18,7 +18,8 @@ def bounded_least_squares(matrix: Array, target: Array) -> Array:
     length = np.linalg.norm(matrix, axis=0)
     for _ in range(3 * len(x)):
         pull = (target - matrix @ x) @ matrix / length
-        pull[free | ((x == 0) & (pull < 0)) | ((x == 1) & (pull > 0))] = 0.0
+        pull = np.where(x > 0, np.minimum(pull, 0.0), np.maximum(pull, 0.0))  # inwards
+        pull[free] = 0.0
         best = int(np.argmax(np.abs(pull)))
         if np.abs(pull[best]) <= SMALL * np.linalg.norm(target):
             break

@@ -59,10 +59,10 @@ def mixture(steps: Sequence[Array], residual: Array, allowed: Array) -> Array:
     stacked, goal = weigh(np.stack(steps), residual, allowed, FLOOR)
     matrix = stacked.reshape(len(steps), -1).T
     changed = np.abs(matrix).max(axis=1) > 0
-    share = bounded_least_squares(matrix[changed], goal.reshape(-1)[changed])
+    share = bounded_least_squares(matrix[changed], goal.ravel()[changed])
     return np.asarray(np.tensordot(share, np.stack(steps), axes=1))
 
 
 def _joined(arrays: Mapping[str, Array], names: Iterable[str]) -> Array:
     """Return some arrays as one."""
-    return np.concatenate([arrays[name].reshape(-1) for name in names])
+    return np.concatenate([arrays[name].ravel() for name in names])

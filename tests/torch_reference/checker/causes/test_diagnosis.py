@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 from torch_reference.checker.case import Case
-from torch_reference.checker.causes.diagnosis import coarse_cause, diagnose, mismatch, nonfinite, simple_cause
+from torch_reference.checker.causes.diagnosis import coarse_cause, diagnose, mismatch, nonfinite, simple_cause, term
 
 SEEDS = st.integers(0, 2**32 - 1)
 FACTORS = st.floats(1e-6, 1e6) | st.floats(-1e6, -1e-6)
@@ -127,6 +127,9 @@ def exactly(manual, reference, allowed=1e-15, epsilon=2.0**-52, **inputs):
         (exactly([8.6], [5], w=[3]), ("term", "manual = right gradient + 1.2 * w: the term 1.2 * w is too much: extra, "
          "or counted twice.")),
         (exactly([8.69], [5], w=[3]), None),  # 1.23 has a digit too many
+        (exactly([5 + 3.702, 7 + 2.468], [5, 7], w=[3, 2]), ("term", "manual = right gradient + 1.234 * w: the term "
+         "1.234 * w is too much: extra, or counted twice.")),
+        (exactly([30, 30], [1, 1], 1.0), None),  # nothing to be seen of the right gradient
         (exactly([np.nan, 1], [2, 1]), ("nonfinite", "NaN where autograd is finite. 1 of 2 entries are wrong: 0.")),
     ],
 )  # fmt: skip
@@ -188,3 +191,8 @@ def test_the_angle_is_that_of_the_finite_entries():
         "The cosine of the angle to the right gradient is 0.9600."
     )
     assert mismatch(exactly([3, 4], [0, 0], 0.1)) == "2 of 2 entries are wrong: 0-1."
+
+
+def test_a_term_as_large_as_rounding_is_none():
+    assert term(exactly([6, 8], [5, 7], 1.0, 0.0, w=[1, 1])) is None
+    assert term(exactly([6.5, 8.5], [5, 7], 1.0, 0.0, w=[1, 1])) is not None

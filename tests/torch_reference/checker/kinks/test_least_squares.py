@@ -38,7 +38,30 @@ def test_a_mixture_is_found_also_where_many_would_do(seed, count):
     np.testing.assert_allclose(mixture(steps, residual, np.full((3, 2), 1e-15)), residual, atol=1e-12)
 
 
-def test_twice_a_step_is_nomixture(rng):
+def test_twice_a_step_is_no_mixture(rng):
     step = rng.normal(size=(4, 3))
     closest = mixture([step], 2 * step, np.full((4, 3), 1e-15))
     np.testing.assert_array_equal(closest, step)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "target", "x"),
+    [
+        ([[2.0]], [1.0], [0.5]),
+        ([[2.0]], [3.0], [1.0]),
+        ([[2.0]], [-1.0], [0.0]),
+        ([[2.0]], [0.0], [0.0]),
+        ([[1e-8]], [2.5e-9], [0.25]),  # however short or long a step is
+        ([[1e8]], [2.5e7], [0.25]),
+        ([[1e8, 0.0], [0.0, 1e-8]], [2.5e7, 7.5e-9], [0.25, 0.0]),  # the rest is rounding beside the target
+        ([[1.0], [0.0]], [1.5e-14, 1.0], [1.5e-14]),
+        ([[1.0], [0.0]], [0.9e-14, 1.0], [0.0]),
+        ([[1.0, 0.0], [0.0, 1.0]], [0.25, 0.75], [0.25, 0.75]),
+        ([[1.0, 0.0], [0.0, 1.0]], [-2.0, 3.0], [0.0, 1.0]),
+        ([[4.0, 1.0], [0.0, 1.0]], [4.0, 3.0], [0.75, 1.0]),
+        ([[1.0, 1.0], [0.0, 1.0]], [1.0, -1.0], [1.0, 0.0]),
+        ([[1.0, 2.0], [0.0, -1.0]], [2.0, 1.0], [1.0, 0.2]),
+    ],
+)
+def test_small_problems(matrix, target, x):
+    np.testing.assert_allclose(bounded_least_squares(np.array(matrix), np.array(target)), x, rtol=1e-12, atol=0)
