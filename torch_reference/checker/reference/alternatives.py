@@ -30,7 +30,7 @@ class NaiveSums(Mode):
             shape = [1 if dim in dims else size for dim, size in enumerate(args[0].shape)]
             total = total.reshape(shape) if len(args) > 2 and args[2] else total
             return total / len(terms) if name == "mean" else total
-        if name in {"mm", "bmm", "addmm", "baddbmm"}:
+        if name in {"mm", "bmm", "addmm", "baddbmm"} and not kwargs:  # not scaled by alpha and beta
             left, right = args[CONTRACTIONS[name]], args[CONTRACTIONS[name] + 1]
             if left.shape[-1] and left.numel() * right.shape[-1] <= AFFORDABLE:
                 pairs = zip(left.unbind(-1), right.unbind(-2), strict=True)

@@ -75,8 +75,12 @@ def partial_sums(name: str, args: tuple[Any, ...]) -> tuple[float | torch.Tensor
         return 4.0 * args[0].shape[-1], 0, (args[0].dim() - 2, args[0].dim() - 1)
     if name == "embedding_dense_backward":
         return _repeats(args[1], args[0].dim()), 0, tuple(range(args[1].dim()))
-    if name in ACCUMULATIONS and len(args) > 3 and args[3] and args[2].dim() and len(args[1]) == 1:
-        return _repeats(args[1][0], args[2].dim()), 2, tuple(range(min(args[1][0].dim(), args[2].dim())))
+    if name in ACCUMULATIONS and len(args) > 3 and args[3] and len(args[1]) == 1:
+        (indices,), values = args[1:3]
+        terms = _repeats(indices, values.dim())
+        if values.shape[: indices.dim()] != indices.shape:  # values are spread out over the indices
+            terms = terms.amax().expand(values.shape) if terms.numel() else torch.ones(values.shape)
+        return terms, 2, tuple(range(min(indices.dim(), values.dim())))
     if name == "cumsum" and args[0].dim():
         return args[0].shape[args[1]], 0, (args[1] % args[0].dim(),)
     return 1.0, 0, ()

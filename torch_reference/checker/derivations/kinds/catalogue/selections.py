@@ -79,16 +79,16 @@ def clipped(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Its derivative ({right}) is taken as 1 throughout, or as in a squared error: the bound is left out."""
     if local.step.name not in {"huber_loss", "smooth_l1_loss"}:
         return None
-    rest = local.operands[0] - local.operands[1]
-    return grad * rest * (1 if k == 0 else -1) / (rest.numel() if grad.numel() == 1 else 1)
+    rest = local.operands[k] - local.operands[1 - k]
+    return grad * rest / (rest.numel() if grad.numel() == 1 else 1)
 
 
 def signs_alone(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """The sign of the difference stands where the difference belongs, as in an absolute error."""
     if local.step.name not in {"huber_loss", "smooth_l1_loss"}:
         return None
-    rest = (local.operands[0] - local.operands[1]).sign()
-    return grad * rest * (1 if k == 0 else -1) / (rest.numel() if grad.numel() == 1 else 1)
+    rest = (local.operands[k] - local.operands[1 - k]).sign()
+    return grad * rest / (rest.numel() if grad.numel() == 1 else 1)
 
 
 def _pool(local: Local) -> tuple[list[int], list[int] | None, list[int]]:

@@ -127,7 +127,8 @@ def test_the_gradient_of_a_maximum_shared_and_copied(name, reduce, sizes):
 
 
 @pytest.mark.parametrize(
-    ("args", "size"), [((2,), 4), (([2, 3],), 6), ((2, 1), 4), ((3, 2, 1), 9), (([3, 2], [1, 2], [1, 0]), 6)]
+    ("args", "size"),
+    [((2,), 4), (([2],), 4), (([2, 3],), 6), ((2, 1), 4), ((3, 2, 1), 9), (([3, 2], [1, 2], [1, 0]), 6)],
 )
 def test_the_gradient_of_a_pool_shared_and_copied(args, size):
     x = drawn(2, 3, 5, 6)
