@@ -69,10 +69,14 @@ def test_windows_of_a_convolution_overwritten():
     assert selections.windows_overwritten(local, grad, 1) is None
 
 
-def test_too_many_windows_are_not_tried():
-    for width, tried in ((256, True), (257, False)):
-        x = drawn(1, 1, 1, width)
-        local = local_of("avg_pool2d", lambda x: F.avg_pool2d(x, 1).sum(), x=x)
+def test_windows_times_entries_that_would_take_too_long_are_not_tried(monkeypatch):
+    x = drawn(1, 1, 1, 2**11 + 1)
+    local = local_of("avg_pool2d", lambda x: F.avg_pool2d(x, 1).sum(), x=x)
+    assert selections.windows_overwritten(local, x, 0) is None
+    x = drawn(2, 3, 4, 5)
+    local = local_of("avg_pool2d", lambda x: F.avg_pool2d(x, 1).sum(), x=x)
+    for affordable, tried in ((20 * 120, True), (20 * 120 - 1, False)):
+        monkeypatch.setattr(selections, "AFFORDABLE", affordable)
         assert (selections.windows_overwritten(local, x, 0) is not None) == tried
 
 
