@@ -34,8 +34,6 @@ def bounded_least_squares(matrix: Array, target: Array) -> Array:
             moved = np.clip(x[free] + step * way, 0.0, 1.0)
             moved[room <= step] = np.round(moved[room <= step])
             x[free] = moved
-            if step == 1.0 and (room > 1).all():
-                break
             free[free] = (moved > 0) & (moved < 1)
             if step == 1.0:
                 break

@@ -1,10 +1,12 @@
 """Ties in groups, and which of them matter."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
-from torch_reference.checker.kinks.sides import Sides, _can_explain, _matters, _one_sided, _turns
+from torch_reference.checker.kinks.sides import Sides, _can_explain, _matters, _one_sided, _single, _turns
 from torch_reference.checker.reference.decisions import Tie
 
 
@@ -59,3 +61,48 @@ def test_kinks_touch_what_any_side_changes():
     assert not sides([0.5, 1.0, 0.5]).touch("x", wrong)
     assert sides(single=[{"x": np.array([1.0, 0, 0])}]).touch("x", wrong)
     assert not sides([0, 1.0, 1.0]).touch("x", wrong[:2])
+
+
+def known_effects(effects):
+    """Let every tie move an entry of the gradient, and count the evaluations."""
+    asked = []
+
+    def gradients(*modes):
+        moved = [entry for ties in modes[0].moves.values() for entry in ties]
+        asked.append(len(moved))
+        return {"x": sum((effects[each.entry] for each in moved), np.zeros(3))}
+
+    return SimpleNamespace(reference=SimpleNamespace(gradients=gradients)), asked
+
+
+WRONG = {"x": np.array([True, True, False])}
+
+
+def test_groups_are_halved_until_the_ties_that_matter_stand_alone():
+    effects = np.zeros((1000, 3))
+    effects[[3, 700, 701], [0, 1, 2]] = 1, -1, 1
+    allowance, asked = known_effects(effects)
+    ties = [tie(0, number) for number in range(1000)]
+    found = _single(allowance, sides(), ties, WRONG)
+    assert sorted(limit["x"].tolist() for limit in found) == [[0, -1, 0], [1, 0, 0]]
+    assert asked.count(1) <= 4  # each that matters, beside one that does not
+    assert max(asked) == 8
+    assert len(asked) == 128 + 2 * 6
+    assert _single(allowance, sides(), [], WRONG) == []
+
+
+@pytest.mark.parametrize(("matter", "found"), [(128, 128), (129, 0)])
+def test_so_many_ties_are_told_apart(matter, found):
+    effects = np.zeros((129, 3))
+    effects[:matter, 0] = 1
+    allowance, _ = known_effects(effects)
+    assert len(_single(allowance, sides(), [tie(0, number) for number in range(129)], WRONG)) == found
+
+
+@pytest.mark.parametrize(("matter", "found"), [(68, 68), (69, 0)])
+def test_a_search_that_takes_too_long_finds_nothing(matter, found):
+    effects = np.zeros((128 * 4, 3))
+    effects[:matter, 0] = 1
+    allowance, asked = known_effects(effects)
+    assert len(_single(allowance, sides(), [tie(0, number) for number in range(128 * 4)], WRONG)) == found
+    assert len(asked) == 400  # 128 groups of four, each with one that matters takes two halvings
