@@ -32,6 +32,9 @@ class Attention:
         if wrong == "value not transposed":
             dp = dout @ v
         ds = softmax_backward(everything if wrong == "mask left out of softmax's gradient" else p, dp)
+        if wrong == "softmax over the queries in the gradient alone":
+            over = softmax(scores, axis=1)
+            ds = over * (dp - (dp * over).sum(1, keepdims=True))
         if wrong == "p (1 - p)":
             ds = p * (1 - p) * dp
         if wrong == "softmax left out":
@@ -112,6 +115,7 @@ MISTAKES = (
     Mistake(Attention, "1/d for 1/sqrt(d)", E, A, r"div in line \d+, scores"),
     Mistake(Attention, "mask left out", E, "", r"masked_fill in line"),
     Mistake(Attention, "softmax over the queries", D, A, S),
+    Mistake(Attention, "softmax over the queries in the gradient alone", D, A, S),
     Mistake(Attention, "probabilities not transposed", D, A, r"matmul in line \d+, out ="),
     Mistake(Attention, "value not transposed", D, A, r"matmul in line \d+, out ="),
     Mistake(Attention, "scores in dv", D, "", r"matmul in line \d+, out ="),

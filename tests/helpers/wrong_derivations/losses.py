@@ -216,5 +216,5 @@ MISTAKES = (
     Mistake(Cosine, "norm taken for a constant", E, r"normalize in line", r"norm in line|line \d+, z ="),
     Mistake(Cosine, "norm left out", E, r"normalize in line", r"div in line"),
     Mistake(Cosine, "plus", E, r"normalize in line", r"line \d+, (n|z) ="),
-    Mistake(Cosine, "square of the norm", E, r"normalize in line", r"div in line"),
+    Mistake(Cosine, "square of the norm", E, r"normalize in line", r"(div|normalize) in line \d+, z ="),
 )

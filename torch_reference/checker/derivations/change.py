@@ -115,6 +115,13 @@ def value(local: Local) -> Tensor:
         return first(local.compute(*local.operands))
 
 
+def exchanged(right: Tensor, other: Tensor) -> Tensor:
+    """Return a value with the derivative of another."""
+    if right.shape != other.shape:
+        raise NotApplicableError
+    return right.detach() + (other - other.detach())
+
+
 def sentence(entry: Callable[..., object]) -> str:
     """Return what a function of the tables says about itself, to go on with in a sentence."""
     words = (entry.__doc__ or "").strip().rstrip(".")

@@ -7,7 +7,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from torch_reference.checker.derivations.change import Change, derived, every, value
+from torch_reference.checker.derivations.change import Change, derived, every, exchanged, value
 from torch_reference.checker.derivations.functions import Normalize
 from torch_reference.checker.derivations.kinds.catalogue.normalization import (
     FORMULA,
@@ -20,7 +20,7 @@ from torch_reference.checker.derivations.kinds.catalogue.normalization import (
 from torch_reference.checker.derivations.site import Site
 from torch_reference.checker.tape.replay import Local, Replay, own_backward
 
-USUAL = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)  # epsilons
+USUAL = (0.0, 1e-3, 1e-5, 1e-6, 1e-8, 1e-12)  # epsilons
 
 
 def other_normalizations(replay: Replay, site: Site) -> Iterator[Change]:
@@ -37,25 +37,25 @@ def other_normalizations(replay: Replay, site: Site) -> Iterator[Change]:
                 along = f"along {_named(axes)}, not {_named(function.axes)}"
                 other = function.along(axes, x)
                 yield derived(site, f"of its derivative the means are taken {along}", partial(_means, other), 1.3)
-                yield from _three_ways(site, f"is taken {along}", partial(_of, other, other), 2.2)
+                yield from _four_ways(site, f"is taken {along}", partial(_of, other, other), 2.2)
                 if function.centred:
-                    yield from _three_ways(site, f"the mean is taken {along}", partial(_of, other, function), 2.4)
-                    yield from _three_ways(site, f"the variance is taken {along}", partial(_of, function, other), 2.4)
+                    yield from _four_ways(site, f"the mean is taken {along}", partial(_of, other, function), 2.4)
+                    yield from _four_ways(site, f"the variance is taken {along}", partial(_of, function, other), 2.4)
     for words, statistics in STATISTICS.items() if function.centred else ():
-        yield from _three_ways(site, words, statistics, 2.2)
+        yield from _four_ways(site, words, statistics, 2.2)
     for epsilon in USUAL:
         if abs(epsilon - function.epsilon) > 1e-3 * epsilon:
-            yield from _three_ways(site, f"epsilon is {epsilon:g}", partial(_of, function, function), 2.3, epsilon)
+            yield from _four_ways(site, f"epsilon is {epsilon:g}", partial(_of, function, function), 2.3, epsilon)
 
 
-def _three_ways(
+def _four_ways(
     site: Site,
     words: str,
     statistics: Callable[[Normalize, Tensor], Statistics],
     rank: float,
     epsilon: float | None = None,
 ) -> Iterator[Change]:
-    """Yield other statistics, derived rightly, and with the derivative for the right ones, as a formula or in steps."""
+    """Yield other statistics, derived rightly; for the derivative alone; with that of the right ones, in two forms."""
 
     def parts(local: Local) -> tuple[Tensor, Tensor]:
         function, x = local.step.func, local.operands[0]
@@ -68,6 +68,10 @@ def _three_ways(
         return own_backward(local, lambda grad: [derivative(local.step.func, y, inverse, grad)], y)
 
     yield Change("derivative", site, words, every(site, lambda local, _: parts(local)[0]), rank)
+    back = f"{words}, in the backward pass alone"
+    yield Change(
+        "derivative", site, back, every(site, lambda local, _: exchanged(value(local), parts(local)[0])), rank + 0.2
+    )
     alone = f"{words}, and the derivative follows the right formula at that result"
     for derivative in (partial(assembled, right), in_steps):
         yield Change("derivative", site, alone, every(site, partial(formula, derivative)), rank + 0.1)

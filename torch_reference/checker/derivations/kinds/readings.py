@@ -6,7 +6,15 @@ from itertools import combinations
 
 from torch import Tensor
 
-from torch_reference.checker.derivations.change import Change, NotApplicableError, derived, every, flowing, value
+from torch_reference.checker.derivations.change import (
+    Change,
+    NotApplicableError,
+    derived,
+    every,
+    exchanged,
+    flowing,
+    value,
+)
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, HINGES, SOFTMAX
 from torch_reference.checker.derivations.kinds.sources import Source, sources
 from torch_reference.checker.derivations.site import Site, described
@@ -51,8 +59,7 @@ def _masked(replay: Replay, step: Step) -> int | None:
 
 
 def _without_mask(scores: int, local: Local, _: float) -> Tensor:
-    other = first(local.compute(local.replay.values[scores]))
-    return value(local) + other - other.detach()
+    return exchanged(value(local), first(local.compute(local.replay.values[scores])))
 
 
 def _reading_saved(position: int, other: Reading, local: Local, grad: Tensor, share: float) -> list[Tensor]:

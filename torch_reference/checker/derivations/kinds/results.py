@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from torch_reference.checker.derivations.change import Change, NotApplicableError, every, sentence, value
+from torch_reference.checker.derivations.change import Change, NotApplicableError, every, exchanged, sentence, value
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, ELEMENTWISE, SOFTMAX, dim
 from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS, Result
 from torch_reference.checker.derivations.site import Site
@@ -18,31 +18,33 @@ def changed_results(replay: Replay, site: Site) -> Iterator[Change]:
     local = replay.at(site.step)
     likely = 0.3 if site.step.name in SOFTMAX else 2.0  # softmax twice, or along the other axis, is a common mistake
     for number, entry in enumerate(RESULTS):
-        yield from _three_ways(site, sentence(entry), entry, likely + 0.01 * number)
+        yield from _four_ways(site, sentence(entry), entry, likely + 0.01 * number)
     for k in range(len(local.operands) if len(local.operands) > 1 else 0):
         words = f"is left out of the forward pass: operand {k + 1} goes on alone"
-        yield from _three_ways(site, words, partial(_alone, k=k), 2.5)
+        yield from _four_ways(site, words, partial(_alone, k=k), 2.5)
     for axis in _axes(local):
-        yield from _three_ways(
+        yield from _four_ways(
             site, f"is taken along axis {axis}, not {dim(local)}", partial(_along, axis=axis), likely + 0.2
         )
     if site.step.name in ELEMENTWISE and len(local.operands) == 1:
         for name, function in ACTIVATIONS.items():
-            yield from _three_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
+            yield from _four_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
 
 
 def formula_left_out(site: Site) -> Iterator[Change]:
     """Yield a formula of several steps left out of the forward pass."""
-    yield from _three_ways(site, "this formula is left out of the forward pass", partial(_alone, k=0), 2.5)
+    yield from _four_ways(site, "this formula is left out of the forward pass", partial(_alone, k=0), 2.5)
 
 
-def _three_ways(site: Site, words: str, entry: Result, rank: float) -> Iterator[Change]:
+def _four_ways(site: Site, words: str, entry: Result, rank: float) -> Iterator[Change]:
     more = rank + (0.3 if rank < 1 else 0.0)  # what is likely is so as a whole
     yield Change("derivative", site, words, every(site, lambda local, _: _result(local, entry)), rank)
     alone = f"{words}, in the forward pass alone"
     yield Change("derivative", site, alone, every(site, lambda local, _: _value_alone(local, entry)), more + 0.3)
     formula = f"{words}, and the derivative follows the right formula at that result"
     yield Change("derivative", site, formula, every(site, lambda local, _: _same_formula(local, entry)), more + 0.4)
+    back = f"{words}, in the backward pass alone"
+    yield Change("derivative", site, back, every(site, lambda local, _: _derivative_alone(local, entry)), more + 0.5)
 
 
 def _result(local: Local, entry: Result) -> Tensor:
@@ -55,6 +57,11 @@ def _result(local: Local, entry: Result) -> Tensor:
 def _value_alone(local: Local, entry: Result) -> Tensor:
     right = first(local.compute(*local.operands))
     return _result(local, entry).detach() + (right - right.detach())
+
+
+def _derivative_alone(local: Local, entry: Result) -> Tensor:
+    other = _result(local, entry)
+    return exchanged(value(local), other)
 
 
 def _same_formula(local: Local, entry: Result) -> object:
