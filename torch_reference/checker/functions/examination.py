@@ -39,7 +39,7 @@ PROBES: tuple[Probe, ...] = (
 # What these find explains a wrong gradient too, unless that has a cause that brings it about.
 DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite", "precision"}}
 # What is wrong for these reasons stays so, even if it is right at simpler points.
-NEARER = {"side-effect", "upstream", "layout", "missing"} | RIGHT
+NEARER = {"side-effect", "upstream", "layout", "missing", "reference"} | RIGHT
 FACTORS = {"precision", "scale", "sign", "zero", "term", "transpose", "permutation", "shape"}
 SETTLED = {"layout": NEARER, "upstream": NEARER | FACTORS, "ignored": NEARER | FACTORS | {"partial"}}
 
@@ -115,6 +115,9 @@ def _answered(
 def _check_outputs(outputs: Tensors, shapes: Mapping[str, torch.Size], constants: Tensors) -> None:
     if list(outputs) != list(shapes):
         raise ValueError(f"the function returns {', '.join(outputs)}, but the reference {', '.join(shapes)}")
+    if not any(value.is_floating_point() for value in outputs.values()):
+        types = ", ".join(str(value.dtype) for value in outputs.values())
+        raise ValueError(f"the function returns {types}: there is no real floating output to differentiate")
     for name, value in outputs.items():
         if value.is_floating_point() == (name in constants):
             other = constants[name].dtype if name in constants else "floating"
@@ -181,6 +184,8 @@ def _probed(trial: Trial, verdicts: Verdicts, probes: tuple[Probe, ...]) -> Verd
     found: Verdicts = {}
     for code, probe in probes:
         for name, message in probe(trial).items():
+            if verdicts[name][0] == "reference":  # nothing can be said of infinities that are subtracted
+                continue
             if verdicts[name][0] in RIGHT or verdicts[name][0] not in DEEPER.get(code, {verdicts[name][0]}):
                 found.setdefault(name, (code, message))
     return verdicts | found

@@ -111,11 +111,15 @@ def _stressed(
 
 
 def _check(inputs: Mapping[str, Any], order: int) -> None:
+    if not isinstance(inputs, Mapping):
+        raise TypeError(f"inputs must be a dict of names and tensors, not {type(inputs).__name__}")
     for name, value in inputs.items():
         if name.split(".")[0] == "output":
             raise ValueError(f"an input is called {name!r}, which is what outputs are called: rename it")
         if isinstance(value, torch.Tensor) and value.is_complex():
             raise TypeError(f"input {name!r} has dtype {value.dtype}: only real numbers can be checked")
+        if isinstance(value, torch.Tensor) and value.layout != torch.strided:
+            raise TypeError(f"input {name!r} has the layout {value.layout}: only dense tensors can be checked")
         if is_floating_tensor(value):
             format_of(value.dtype)
     if not any(is_floating_tensor(value) for value in inputs.values()):

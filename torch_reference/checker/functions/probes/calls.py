@@ -94,8 +94,14 @@ def forward(function: Function, inputs: Mapping[str, Any], wanted: Iterable[str]
     """Call a function on copies of the inputs, of which those that are wanted require a gradient."""
     given = {name: copied(value) if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
     leaves = {name: given[name].requires_grad_() for name in wanted}
-    with seeded(seed):
-        return Forward(given, leaves, named(function(*given.values())))
+    try:
+        with seeded(seed):
+            return Forward(given, leaves, named(function(*given.values())))
+    except RuntimeError as error:
+        if "leaf Variable that requires grad" not in str(error):
+            raise
+        words = "the function works in place on an input that requires a gradient: check lambda x: function(x.clone())"
+        raise ValueError(words) from error
 
 
 def called(
