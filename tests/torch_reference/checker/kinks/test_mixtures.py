@@ -54,7 +54,7 @@ def test_all_gradients_take_the_same_shares():
 @pytest.mark.parametrize(
     ("given", "allowed", "references"),
     [
-        (sides([[0, 2, 0, 0]], [[0, 0, 3, 0.125]], base=[0] * 4), [1, 5, 7, 1], [[0, 0, 3, 0.125]]),
+        (sides([[4, 6, 4, 4]], [[4, 4, 7, 4.125]], base=[4] * 4), [1, 5, 7, 1], [[4, 4, 7, 4.125]]),
         (sides([[0, 2, 0, 1]], [[0, 0, 3, 0]], base=[0] * 4), None, [[0, 0, 3, 0]]),  # too many entries change
         (sides([[0.125, 0]], [[0, 0.125]]), [1, 1], []),  # none does
         (sides([[0, 1.5], [0, np.inf]]), [1, np.inf], []),

@@ -28,9 +28,12 @@ def test_the_rivals_of_each_contest_win_in_turn():
     assert len(_turns([tie(contest=0)])) == 12
 
 
+BASE = np.full(3, 5.0)
+
+
 def sides(*limits, single=()):
-    base = np.zeros(3)
-    return Sides({"x": base}, 1e-16, [{"x": np.array(each)} for each in limits], list(single), {"x": np.full(3, 0.5)})
+    uniform = [{"x": BASE + each} for each in limits]
+    return Sides({"x": BASE}, 1e-16, uniform, list(single), {"x": np.full(3, 0.5)})
 
 
 @pytest.mark.parametrize(
@@ -50,7 +53,7 @@ def test_kinks_can_explain_only_entries_that_they_change(limits, wrong, expected
 
 def test_a_tie_matters_if_it_changes_an_entry_in_need_of_an_explanation():
     for limit, expected in (([1.0, 0, 0], True), ([0, 1.0, 1.0], False), ([0.5, 0, 0], False)):
-        limits = {"x": np.array(limit)}
+        limits = {"x": BASE + limit}
         assert _matters(sides(), limits, {"x": np.array([True, False, False])}) == expected
 
 
@@ -59,7 +62,7 @@ def test_kinks_touch_what_any_side_changes():
     assert not sides().touch("x", wrong)
     assert sides([0, 1.0, 1.0]).touch("x", wrong)
     assert not sides([0.5, 1.0, 0.5]).touch("x", wrong)
-    assert sides(single=[{"x": np.array([1.0, 0, 0])}]).touch("x", wrong)
+    assert sides(single=[{"x": np.array([6.0, 5, 5])}]).touch("x", wrong)
     assert not sides([0, 1.0, 1.0]).touch("x", wrong[:2])
 
 
@@ -70,7 +73,7 @@ def known_effects(effects):
     def gradients(*modes):
         moved = [entry for ties in modes[0].moves.values() for entry in ties]
         asked.append(len(moved))
-        return {"x": sum((effects[each.entry] for each in moved), np.zeros(3))}
+        return {"x": sum((effects[each.entry] for each in moved), BASE)}
 
     return SimpleNamespace(reference=SimpleNamespace(gradients=gradients)), asked
 
@@ -84,7 +87,7 @@ def test_groups_are_halved_until_the_ties_that_matter_stand_alone():
     allowance, asked = known_effects(effects)
     ties = [tie(0, number) for number in range(1000)]
     found = _single(allowance, sides(), ties, WRONG)
-    assert sorted(limit["x"].tolist() for limit in found) == [[0, -1, 0], [1, 0, 0]]
+    assert sorted((limit["x"] - BASE).tolist() for limit in found) == [[0, -1, 0], [1, 0, 0]]
     assert asked.count(1) <= 4  # each that matters, beside one that does not
     assert max(asked) == 8
     assert len(asked) == 128 + 2 * 6

@@ -126,3 +126,13 @@ def test_what_is_found(function, found):
     answer = called(function, {"x": X}, upstream, ("x",), 0)
     trial = Trial(function, {"x": X}, upstream, ("x",), 0, answer, lambda name: np.zeros((2, 3)))
     assert layout(trial) == found
+
+
+def test_what_is_no_tensor_has_no_layout():
+    def power(x, number, name):
+        return x**number
+
+    upstream = {"output": torch.ones(2, 3, dtype=torch.float64)}
+    inputs = {"x": X, "number": 2, "name": "power"}
+    answer = called(power, inputs, upstream, ("x",), 0)
+    assert layout(Trial(power, inputs, upstream, ("x",), 0, answer, lambda name: np.zeros((2, 3)))) == {}
