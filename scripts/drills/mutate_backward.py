@@ -174,15 +174,17 @@ def changes(node: ast.AST, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
 def wrong_operands(node: ast.BinOp | ast.Attribute, names: list[str]) -> Iterator[tuple[str, ast.AST]]:
     """Yield the node with one of its names replaced by another argument of the function.
 
-    Not where it is only asked for its precision, which is that of all.
+    Not where it is only asked for its precision, which is that of all, or x for its axes, which are grad_output's.
     """
-    if isinstance(node, ast.Attribute) and node.attr == "dtype":
+    asked = node.attr if isinstance(node, ast.Attribute) else ""
+    if asked == "dtype":
         return
     for field in ("left", "right", "value"):
         operand = getattr(node, field, None)
         if isinstance(operand, ast.Name) and operand.id in names:
             for name in names:
-                if name != operand.id:
+                same = asked == "ndim" and {name, operand.id} == {"x", "grad_output"}
+                if name != operand.id and not same:
                     yield "operand", replaced(node, **{field: ast.Name(name)})
 
 
