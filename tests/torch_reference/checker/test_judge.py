@@ -11,6 +11,7 @@ from torch_reference.checker.formats import FLOAT16, FLOAT32, FLOAT64
 from torch_reference.checker.judge import (
     KINK,
     MATCH,
+    Given,
     _exchanged,
     _explained,
     _nudged,
@@ -18,6 +19,7 @@ from torch_reference.checker.judge import (
     _right,
     _slope,
     _to_explain,
+    judge,
 )
 from torch_reference.checker.kinks.sides import Sides
 from torch_reference.checker.reference.evaluation import Reference
@@ -147,3 +149,38 @@ def test_gradients_elsewhere():
     assert _slope("x", reference, (1,), 1.0) == 48
     assert _slope("x", reference, (0,), -1.0) == 3
     assert inputs["x"].tolist() == [2, 3]
+
+
+def judged(*, search=False, **manual):
+    """Judge gradients of the sum of x^3 and w^2 x^2 at small whole numbers."""
+    inputs = {"x": np.array([1.0, 2, 3]), "w": np.array([1.0, 3, 2])}
+    reference = Reference(lambda x, w: (x**3).sum() + (w * x).square().sum(), inputs, tuple(manual))
+    given = {name: Given(np.array(value, float), FLOAT64) for name, value in manual.items()}
+    return judge(given, reference, inputs, lambda amount, every: None, search=search)
+
+
+X, W = [5, 48, 51], [2, 24, 36]
+
+
+@pytest.mark.parametrize(
+    ("manual", "codes", "draws"),
+    [
+        ({"x": X, "w": W}, ["match", "match"], 2),
+        ({"x": X, "w": np.array(W) * 3}, ["match", "scale"], 24),
+        ({"x": W, "w": X}, ["permutation", "permutation"], 24),
+        ({"x": X, "w": [2, 24, 37]}, ["match", "partial"], 24),
+        ({"x": [6.1, 41.3, 50.2], "w": W}, ["mismatch", "match"], 24),
+        ({"x": np.array(X) * (1 + np.array([3e-9, -2e-9, 1e-9])), "w": W}, ["mismatch", "match"], 24),
+    ],
+)
+def test_the_closer_look_that_a_disagreement_gets(manual, codes, draws):
+    found = judged(**manual)
+    assert [found.verdicts[name][0] for name in manual] == codes
+    assert list(found.cases) == list(manual)
+    assert found.allowance.draws == draws
+
+
+def test_a_reference_without_a_loss_cannot_judge():
+    reference = Reference(lambda x: (x / 0).sum(), {"x": np.ones(2)}, ("x",))
+    found = judge({"x": Given(np.ones(2), FLOAT64)}, reference, {}, lambda amount, every: None)
+    assert found.verdicts == {"x": ("reference", "The loss of reference is inf: it cannot judge a gradient.")}
