@@ -146,7 +146,7 @@ def _right(cases: Mapping[str, Case], sure: float) -> dict[str, Verdict]:
     return {
         name: ("precision", _returned_coarsely(case)) if case.returned.epsilon > case.epsilon else MATCH
         for name, case in cases.items()
-        if case.right and (sure == 1 or case.near(sure))
+        if case.right and case.near(sure)
     }
 
 
