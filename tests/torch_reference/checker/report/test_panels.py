@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 from torch_reference import crosscheck
+from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.panels import panels
 
 
@@ -58,3 +59,39 @@ def test_every_panel_is_an_image_with_a_range(shape, wrong):
         assert panel.values.ndim == 2
         assert not np.isinf(panel.values).any()
         assert panel.low < panel.high
+
+
+def ranges(manual, reference, code="mismatch", marked=None):
+    manual, reference = np.array(manual, float), np.array(reference, float)
+    gradient = GradientReport("x", code, "", manual, reference, 1, marked)
+    return [(panel.low, panel.high) for panel in panels(gradient)]
+
+
+@pytest.mark.parametrize(
+    ("manual", "reference", "expected"),
+    [
+        ([3.75, 1], [1, 0], [(-3.75, 3.75), (-3.75, 3.75), (-2.75, 2.75)]),
+        ([4, 1], [1, 0], [(-4, 4), (-1, 1), (-3, 3)]),  # four times as large: each its own
+        ([1, 0], [-6, 0], [(-1, 1), (-6, 6), (-7, 7)]),
+        ([np.inf, 0.5], [0.25, 0.5], [(-0.5, 0.5), (-0.5, 0.5), (-1, 1)]),
+        ([[2], [1]], [2, 1], [(-2, 2), (-2, 2)]),
+    ],
+)
+def test_the_ends_of_the_colours(manual, reference, expected):
+    assert ranges(manual, reference) == expected
+
+
+@pytest.mark.parametrize(
+    ("manual", "expected"), [([6, 3], (0, 3)), ([1, 0.5], (0, 1)), ([-6, -3], (-3, 1)), ([2.5, 9], (0, 5.125))]
+)
+def test_a_ratio_is_shown_from_zero_or_one_to_its_median(manual, expected):
+    assert ranges(manual, [2, 1], "scale")[2] == expected
+    assert ranges([*manual, 7], [2, 1, 1e-9], "scale")[2] == expected  # nothing is divided by what is almost zero
+
+
+def test_an_array_of_any_shape_is_a_picture():
+    array = np.arange(24.0).reshape(2, 3, 4)
+    picture = panels(GradientReport("x", "mismatch", "", array, array + 1, 24, None))[0].values
+    np.testing.assert_array_equal(picture, array.reshape(6, 4))
+    number = panels(GradientReport("x", "mismatch", "", np.array(3.0), np.array(1.0), 1, None))[0].values
+    np.testing.assert_array_equal(number, [[3]])
