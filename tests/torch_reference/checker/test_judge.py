@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+from torch_reference.checker import judge as module
 from torch_reference.checker.case import Case
 from torch_reference.checker.formats import FLOAT16, FLOAT32, FLOAT64
 from torch_reference.checker.judge import (
     KINK,
     MATCH,
     Given,
+    _coarse_cause,
     _exchanged,
     _explained,
     _nudged,
@@ -184,3 +186,20 @@ def test_a_reference_without_a_loss_cannot_judge():
     reference = Reference(lambda x: (x / 0).sum(), {"x": np.ones(2)}, ("x",))
     found = judge({"x": Given(np.ones(2), FLOAT64)}, reference, {}, lambda amount, every: None)
     assert found.verdicts == {"x": ("reference", "The loss of reference is inf: it cannot judge a gradient.")}
+
+
+def test_what_is_asked_of_a_gradient_that_nothing_explains_to_the_last_bit(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "imprecise", lambda case, lower, nudged: asked.append([each for each, _ in lower]))
+    monkeypatch.setattr(module, "finite_differences", lambda case, slope: "finite differences")
+    both = [(FLOAT32, np.full(2, 0.5)), (FLOAT16, np.full(2, 2.0))]
+    allowance = SimpleNamespace(reference=None)
+    for manual, lower in (([1.5, 2], []), ([1.6, 2], [FLOAT16])):  # the first was asked for already, within 0.5
+        budget = SimpleNamespace(lower=lambda allowance, name: both)
+        found = _coarse_cause(case(manual, [1, 2], 1e-9), allowance, lambda amount, every: None, budget)
+        assert found == ("precision", "finite differences")
+        assert asked.pop() == lower
+    monkeypatch.setattr(module, "imprecise", lambda case, lower, nudged: "noise")
+    assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, budget) == ("precision", "noise")
+    none = SimpleNamespace(lower=lambda allowance, name: [])
+    assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, none) == ("precision", "noise")
