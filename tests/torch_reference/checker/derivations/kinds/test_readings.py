@@ -71,6 +71,14 @@ def test_axes_of_equal_length_swapped():
     ]
 
 
+def test_the_last_two_of_several_axes_flipped():
+    x, y = drawn(2, 2, 3), drawn(2, 3, 4, seed=1)
+    replay = replayed(lambda x, y: torch.bmm(x, y).exp().sum(), x=x, y=y)
+    change = offered(replay, "bmm")[1][f"{READS}both last axes flipped, not y"]
+    expected = torch.bmm(x, y).exp() @ y.flip(1, 2).mT
+    torch.testing.assert_close(replay.gradients(change.rules(0.0))["x"], expected, rtol=1e-12, atol=1e-13)
+
+
 S, T = drawn(3, 3), drawn(3, 3, seed=1)
 
 
