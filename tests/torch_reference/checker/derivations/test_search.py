@@ -71,8 +71,7 @@ def test_likely_changes_come_first_within_each_of_three_kinds():
 @pytest.mark.parametrize(("share", "odd"), [(0.0, 0.0), (2.0, 1.0), (-1.0, 1.0), (0.3, 3.0)])
 def test_a_way_counted_otherwise_is_tried_with_the_number_that_fits(share, odd):
     goal = target(w=share * REPLAY.base["w"])
-    found = [each for change in changes(REPLAY, ["w"]) if (each := tried(REPLAY, goal, change))]
-    (way,) = [each for each in found if "second operand, w, {counted}" in each.parts[0].words]
+    way = tried(REPLAY, goal, next(each for each in changes(REPLAY, ["w"]) if "operand, w, {counted}" in each.words))
     assert way.parts[0].share == pytest.approx(share, abs=1e-9)
     assert (way.factor, way.affected, way.rank) == (1.0, {"w"}, 0.5 + odd)
 
@@ -108,25 +107,32 @@ def test_the_likeliest_explanation_comes_first_and_the_time_may_end():
     assert asked == [True]
 
 
-def test_two_likely_changes_explain_what_none_does_alone():
-    def two(x, w, v):
-        return (torch.tanh(x @ w) * torch.sigmoid(x @ v)).exp().sum()
+def both_wrong(function, slope):
+    """Return what the search finds where two derivatives are wrong: sigmoid's is left out, and that of a function."""
 
-    replay = replayed(two, x=drawn(2, 3), w=drawn(3, 4), v=drawn(3, 4, seed=1))
-    values = {name: replay.values[number].detach() for name, number in replay.tape.leaves.items()}
-    one, other = (values["x"] @ values["w"]).tanh(), (values["x"] @ values["v"]).sigmoid()
+    def reference(x, w, v):
+        return (function(x @ w) * torch.sigmoid(x @ v)).exp().sum()
+
+    replay = replayed(reference, x=drawn(2, 3), w=drawn(3, 4), v=drawn(3, 4, seed=1))
+    x, w, v = (replay.values[replay.tape.leaves[name]].detach() for name in "xwv")
+    one, other = function(x @ w), (x @ v).sigmoid()
     grad = (one * other).exp()
-    first, second = grad * other, grad * one  # both derivatives left out
-    wrong = {
-        "x": first @ values["w"].T + second @ values["v"].T,
-        "w": values["x"].T @ first,
-        "v": values["x"].T @ second,
-    }
-    (found,), ended = explanations(replay, target(replay, **wrong), lambda: None, 60.0)
-    assert {each.site.step.name for each in found.parts} == {"tanh", "sigmoid"}
+    first, second = slope(one, grad * other), grad * one
+    wrong = {"x": first @ w.T + second @ v.T, "w": x.T @ first, "v": x.T @ second}
+    return explanations(replay, target(replay, **wrong), lambda: None, 60.0)
+
+
+def test_two_likely_changes_explain_what_none_does_alone():
+    # that softmax's derivative is its diagonal is the least likely change that is tried with another
+    (found,), ended = both_wrong(lambda x: torch.softmax(x, 1), lambda p, grad: grad * p * (1 - p))
+    assert [each.site.step.name for each in found.parts] in (["_softmax", "sigmoid"], ["sigmoid", "_softmax"])
     numbers = [each.site.step.number for each in found.parts]
     assert numbers == sorted(numbers, reverse=True)
-    assert (found.affected, ended) == ({"x", "w", "v"}, False)
+    assert (found.affected, ended, found.factor) == ({"x", "w", "v"}, False, 1.0)
+
+
+def test_two_changes_of_which_one_is_unlikely_are_not_tried_together():
+    assert both_wrong(torch.tanh, lambda y, grad: grad * (1 - y * y) ** 2) == ([], False)
 
 
 def test_one_explanation_a_place_is_kept_and_three_at_most():
@@ -145,3 +151,11 @@ def test_what_does_not_hold_at_a_second_point_is_dropped():
     for share, kept in ((0.0, [found]), (0.5, [])):
         point = other, target(other, w=share * other.base["w"])
         assert confirmed([found], lambda: point) == kept  # noqa: B023
+
+
+def test_what_fails_at_a_second_point_is_dropped():
+    def fails(share):
+        raise RuntimeError("of another shape")
+
+    found = Explanation((SimpleNamespace(**vars(part()) | {"rules": fails}),))
+    assert confirmed([found], lambda: (REPLAY, target(w=REPLAY.base["w"]))) == []
