@@ -203,3 +203,14 @@ def test_what_is_asked_of_a_gradient_that_nothing_explains_to_the_last_bit(monke
     assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, budget) == ("precision", "noise")
     none = SimpleNamespace(lower=lambda allowance, name: [])
     assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, none) == ("precision", "noise")
+
+
+def test_a_wrong_step_is_searched_for_unless_that_is_declined(monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "derived", lambda cases, verdicts, allowance, probe: asked.append(list(cases)) or {})
+    inputs = {"x": np.array([1.0, 2, 3])}
+    reference = Reference(lambda x: (x**3).sum(), inputs, ("x",))
+    for manual, search, count in (([4, 3, 9], {}, 1), ([4, 3, 9], {"search": False}, 0), ([6, 24, 54], {}, 0)):
+        judge({"x": Given(np.array(manual, float), FLOAT64)}, reference, {}, lambda amount, every: None, **search)
+        assert len(asked) == count
+        asked.clear()

@@ -1,13 +1,17 @@
 """What is said of a function's outputs and of gradients that there are none of, each step by itself."""
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch_reference.checker.functions.examination import (  # noqa: E402 (needs torch)
+from torch_reference.checker.case import Case  # noqa: E402 (needs torch)
+from torch_reference.checker.functions import examination  # noqa: E402
+from torch_reference.checker.functions.examination import (  # noqa: E402
     _absent,
+    _better_elsewhere,
     _check_outputs,
     _coarser,
     _constants,
@@ -173,3 +177,48 @@ def test_what_a_probe_overrules(verdict, code, overruled):
     probes = ((code, lambda trial: {"x": "first"}), ("side-effect", lambda trial: {"y": "second"}))
     found = _probed(None, {"x": verdict, "y": MATCH}, probes)
     assert found == {"x": (code, "first") if overruled else verdict, "y": ("side-effect", "second")}
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A point where a function is right, and how much there is to be seen of that."""
+
+    inputs: dict
+    reference: tuple
+    code: str = "match"
+    seed: int = 0
+
+    def run(self):
+        if self.reference is None:
+            raise ValueError("refused")
+        return SimpleNamespace(answer=lambda upstream, seed: None)
+
+    def judge(self, *_):
+        reference = np.array(self.reference, float)
+        case = Case("x", reference, reference, np.full(reference.shape, 0.5), {}, 0.0)
+        return SimpleNamespace(cases={"x": case}, verdicts={"x": (self.code, "There.")}), None
+
+
+@pytest.mark.parametrize(
+    ("reference", "code", "verdict", "kind", "found"),
+    [
+        ((1, 1, 0), "match", "mismatch", "upstream", "upstream"),
+        ((1, 1, 0), "kink", "mismatch", "ignored", "upstream"),
+        ((1, 1, 0), "rounded", "partial", "layout", "layout"),
+        ((1, 0), "match", "mismatch", "upstream", None),  # half of the entries are zero
+        ((0.5, 0.5, 1, 1), "match", "mismatch", "upstream", None),  # to rounding
+        ((1, 1, 0), "mismatch", "mismatch", "upstream", None),
+        ((1, 1, 0), "match", "match", "upstream", None),
+        ((1, 1, 0), "match", "scale", "upstream", None),
+        ((1, 1, 0), "match", "scale", "layout", "layout"),
+        ((1, 1, 0), "match", "partial", "ignored", None),
+        (None, "match", "mismatch", "upstream", None),
+    ],
+)
+def test_what_is_right_at_a_simpler_point(monkeypatch, reference, code, verdict, kind, found):
+    simpler = [("First.", kind, {}, {}), ("Second.", kind, {}, {})]
+    monkeypatch.setattr(examination, "simplified", lambda inputs, upstream: iter(simpler))
+    point, trial = Elsewhere({}, reference, code), SimpleNamespace(wanted=("x",))
+    verdicts = {"x": (verdict, "Here.")}
+    better = _better_elsewhere(point, trial, verdicts, {}, {}, frozenset())
+    assert better == ({"x": (found, "First.")} if found else {})
