@@ -2,8 +2,9 @@
 
 For each layer and each face of the check a right gradient and one off by the factor 1.001, each in a process of its
 own: seconds and units without the time of the function under test, how often the reference was evaluated, the verdicts,
-and the peak memory of the process, PyTorch's own 200 to 300 MiB included. What PyTorch loads at its first backward pass
-with an upstream gradient, for one to two seconds, is loaded before.
+and the peak memory of the process, PyTorch's own 200 to 300 MiB included. Seconds are processor time with one thread,
+which other work on the machine hardly changes. What PyTorch loads at its first backward pass with an upstream gradient,
+for one to two seconds, is loaded before.
 """
 
 import argparse
@@ -86,10 +87,10 @@ class Stopwatch:
         self.seconds = 0.0
 
     def __enter__(self) -> None:
-        self.start = time.perf_counter()
+        self.start = time.process_time()
 
     def __exit__(self, *_: object) -> None:
-        self.seconds += time.perf_counter() - self.start
+        self.seconds += time.process_time() - self.start
 
 
 def loss_of(forward: Forward, **tensors: torch.Tensor) -> torch.Tensor:
@@ -105,9 +106,9 @@ def one_pass(forward: Forward, inputs: Arrays) -> float:
     leaves = [value.requires_grad_() for name, value in tensors.items() if name not in {"upstream", "labels"}]
     seconds = []
     for _ in range(REPEATS + 1):
-        start = time.perf_counter()
+        start = time.process_time()
         torch.autograd.grad(loss_of(forward, **tensors), leaves)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     return statistics.median(seconds[1:])
 
 
@@ -148,6 +149,7 @@ FACES = {"arrays": check_arrays, "function": check_function}
 
 def measure(title: str, face: str, factor: float, report: Any) -> None:
     """Check one layer and send what it took."""
+    torch.set_num_threads(1)
     row, inside, evaluations = ROWS[title], Stopwatch(), 0
     inputs = arrays(row[2])
     one = torch.ones(1, requires_grad=True)
@@ -158,9 +160,9 @@ def measure(title: str, face: str, factor: float, report: Any) -> None:
         evaluations += 1
         return row[1](*tensors)
 
-    start = time.perf_counter()
+    start = time.process_time()
     found = FACES[face](row, counted, inputs, factor, inside)
-    seconds = time.perf_counter() - start - inside.seconds
+    seconds = time.process_time() - start - inside.seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
     unit = one_pass(row[1], inputs)
     codes = sorted({gradient.code for gradient in found.gradients.values()})

@@ -85,3 +85,17 @@ def test_a_gradient_of_the_gradient_that_was_cut_off_is_missing():
     report = crosscheck_function(cut, lambda x: x * x, {"x": draw(4)}, order=2)
     assert report.gradients["x"].ok
     assert report.gradients["order2.x"].code == "missing"
+
+
+def test_programs_that_overwrite_what_they_should_add_up():
+    def forward(ctx, x, weight):
+        ctx.save_for_backward(x, weight)
+        return x * weight
+
+    def backward(ctx, upstream):
+        x, weight = ctx.saved_tensors
+        return upstream * weight, (upstream * x)[-1]
+
+    inputs = {"x": draw(6, 10), "weight": draw(10, seed=1)}
+    found = crosscheck_function(kernel(forward, backward), torch.mul, inputs).gradients["weight"]
+    assert (found.code, "before the last entry" in found.message) == ("upstream", True)

@@ -228,12 +228,14 @@ def test_simpler_points():
     inputs = {"x": X.T, "w": X}
     arriving = {"output.0": X, "output.1": X[0]}
     points = list(simplified(inputs, arriving))
-    assert [code for _, code, _, _ in points] == ["layout", *["upstream"] * 2, *["ignored"] * 6, *["upstream"] * 2]
+    assert [code for _, code, _, _ in points] == ["layout", *["upstream"] * 2, *["ignored"] * 8, *["upstream"] * 2]
     (words, _, straight, _), (_, _, _, first), (_, _, _, second), *ignored, (_, _, _, rows), (_, _, _, columns) = points
     assert [part["output.0"].tolist() for _, _, _, part in ignored] == [
         *([[1, 2, 3], [0, 0, 0]],) * 3,
+        [[0, 0, 0], [4, 5, 6]],
         *([[1, 2, 0], [4, 5, 0]],) * 2,
         [[1, 0, 0], [4, 0, 0]],
+        [[0, 0, 3], [0, 0, 6]],
     ]
     assert words.startswith("Wrong for these strides of x;")
     assert straight["x"].is_contiguous()
@@ -244,4 +246,4 @@ def test_simpler_points():
     assert rows["output.1"].tolist() == [1, 1, 1]
     assert columns["output.0"].tolist() == [[1, 1, 1], [4, 4, 4]]
     assert columns["output.1"].tolist() == [1, 2, 3]
-    assert len(list(simplified({"x": X}, {"output": torch.zeros([1] * 6)}))) == 4 * 4  # no more than four axes
+    assert len(list(simplified({"x": X}, {"output": torch.zeros([1] * 6)}))) == 4 * 5  # no more than four axes

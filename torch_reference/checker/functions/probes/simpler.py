@@ -8,11 +8,12 @@ import torch
 from torch_reference.checker.functions.probes.calls import Tensors
 
 AXES = 4  # of an output, of which so many at most are tried
-# How many of the first entries along an axis are kept, and the words for the others.
+# How many of the first entries along an axis are kept (of the last if negative), and the words for the others.
 PARTS: tuple[tuple[Callable[[int], int], str], ...] = (
     (lambda size: max(0, size - 1), "in the last entry"),
     (lambda size: 2 ** ((size - 1).bit_length() - 1) if size > 1 else size, "after a power of two"),
     (lambda size: min(1, size), "after the first entry"),
+    (lambda size: -min(1, size), "before the last entry"),  # which another one has overwritten
 )
 
 
@@ -46,8 +47,9 @@ def _part(value: torch.Tensor, axis: int, kept: Callable[[int], int]) -> torch.T
     if axis >= value.dim() or not value.numel():
         return value
     part = value.clone()
-    first = kept(value.shape[axis])
-    part.narrow(axis, first, value.shape[axis] - first).zero_()
+    number = kept(value.shape[axis])
+    others = value.shape[axis] - abs(number)
+    part.narrow(axis, max(0, number), others).zero_()
     return part
 
 
