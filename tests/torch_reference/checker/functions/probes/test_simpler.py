@@ -9,14 +9,14 @@ from torch_reference.checker.functions.probes.simpler import PARTS, simplified  
 @pytest.mark.parametrize(
     ("size", "kept"),
     [
-        (0, (0, 0, 0)),
-        (1, (0, 1, 1)),
-        (2, (1, 1, 1)),
-        (3, (2, 2, 1)),
-        (4, (3, 2, 1)),
-        (5, (4, 4, 1)),
-        (8, (7, 4, 1)),
-        (9, (8, 8, 1)),
+        (0, (0, 0, 0, 0)),
+        (1, (0, 1, 1, -1)),
+        (2, (1, 1, 1, -1)),
+        (3, (2, 2, 1, -1)),
+        (4, (3, 2, 1, -1)),
+        (5, (4, 4, 1, -1)),
+        (8, (7, 4, 1, -1)),
+        (9, (8, 8, 1, -1)),
     ],
 )
 def test_how_many_entries_along_an_axis_are_kept(size, kept):
@@ -34,9 +34,11 @@ def test_every_simpler_upstream_gradient_of_a_matrix():
         (IGNORED.format(0, "in the last entry"), "ignored", [[1, 2, 3], [0, 0, 0]]),
         (IGNORED.format(0, "after a power of two"), "ignored", [[1, 2, 3], [0, 0, 0]]),
         (IGNORED.format(0, "after the first entry"), "ignored", [[1, 2, 3], [0, 0, 0]]),
+        (IGNORED.format(0, "before the last entry"), "ignored", [[0, 0, 0], [4, 5, 6]]),
         (IGNORED.format(1, "in the last entry"), "ignored", [[1, 2, 0], [4, 5, 0]]),
         (IGNORED.format(1, "after a power of two"), "ignored", [[1, 2, 0], [4, 5, 0]]),
         (IGNORED.format(1, "after the first entry"), "ignored", [[1, 0, 0], [4, 0, 0]]),
+        (IGNORED.format(1, "before the last entry"), "ignored", [[0, 0, 3], [0, 0, 6]]),
         (MIXED.format(0), "upstream", [[1, 2, 3], [1, 2, 3]]),
         (MIXED.format(1), "upstream", [[1, 1, 1], [4, 4, 4]]),
     ]
@@ -50,7 +52,7 @@ def test_one_output_after_the_other_without_an_upstream_gradient():
         f"It does not follow the upstream gradient of {name}: right only where that is zero." for name in upstream
     ]
     assert [point[name].any().item() for *_, point in found[:2] for name in upstream] == [False, True, True, False]
-    assert len(found) == 2 + 3 + 1
+    assert len(found) == 2 + 4 + 1
     assert all(point["output.1"] == 1 for *_, point in found[2:])  # without axes it stays
     assert len(list(simplified({}, {"output": torch.ones(())}))) == 0
 
@@ -65,7 +67,7 @@ def test_strided_inputs_are_tried_contiguous_first():
     assert (inputs["n"], list(upstream)) == (3, ["output"])
 
 
-@pytest.mark.parametrize(("axes", "number"), [(3, 12), (4, 16), (5, 16)])
+@pytest.mark.parametrize(("axes", "number"), [(3, 15), (4, 20), (5, 20)])
 def test_four_axes_at_most_are_tried(axes, number):
     assert len(list(simplified({}, {"output": torch.ones([2] * axes)}))) == number
 
