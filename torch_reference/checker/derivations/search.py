@@ -1,9 +1,10 @@
 """Look for the change of the reference that makes autograd return the hand-derived gradients."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -61,19 +62,31 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
         for site in places:
             for kind in kinds:
                 if kind is other_ways or (site.step.name not in VIEWS and not site.turns):
-                    found += kind(replay, site)
+                    found += _offered(kind, replay, site)
         for site in written_out:
             for kind in kinds:
                 if kind not in (other_ways, other_upstreams):
-                    found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in kind(replay, site)]
-            found += other_normalizations(replay, site) if changed_results in kinds else ()
+                    found += [
+                        replace(change, rank=change.rank + WRITTEN_OUT) for change in _offered(kind, replay, site)
+                    ]
+            found += _offered(other_normalizations, replay, site) if changed_results in kinds else ()
         for site in formulas:
             if other_slopes in kinds:
-                found += [replace(change, rank=change.rank + WRITTEN_OUT) for change in inner_left_out(replay, site)]
+                found += [
+                    replace(change, rank=change.rank + WRITTEN_OUT) for change in _offered(inner_left_out, replay, site)
+                ]
             if changed_results in kinds:
-                found += formula_left_out(site)
-        found += overwritten(replay, wrong) if other_ways in kinds else ()
+                found += _offered(formula_left_out, site)
+        found += _offered(overwritten, replay, wrong) if other_ways in kinds else ()
         yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
+
+
+def _offered(kind: Callable[..., Iterable[Change]], *arguments: Any, later: float = 0.0) -> list[Change]:
+    """Return what a kind of change offers, with so much added to the ranks."""
+    try:
+        return [replace(change, rank=change.rank + later) for change in kind(*arguments)]
+    except Exception:  # a step of a form that the kind does not know; the others may still explain the gradient
+        return []
 
 
 def explanations(replay: Replay, target: Target, second: Second, seconds: float) -> tuple[list[Explanation], bool]:

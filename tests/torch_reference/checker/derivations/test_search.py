@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from replays import drawn, replayed  # noqa: E402 (needs torch)
 
+from torch_reference.checker.derivations import search  # noqa: E402
 from torch_reference.checker.derivations.change import TURNS  # noqa: E402
 from torch_reference.checker.derivations.search import (  # noqa: E402
     Explanation,
@@ -66,6 +67,16 @@ def test_likely_changes_come_first_within_each_of_three_kinds():
     replay = replayed(loop, x=drawn(3, 3), w=drawn(3, 3))
     ranks = np.array([each.rank + (TURNS if each.site.turns else 0.0) for each in changes(replay, ["x", "w"])])
     assert (np.diff(ranks) < 0).sum() == 2
+
+
+def test_a_kind_that_fails_at_a_step_leaves_the_others(monkeypatch):
+    def fails(*_):
+        raise IndexError
+
+    every = list(changes(REPLAY, ["x", "w"]))
+    monkeypatch.setattr(search, "other_readings", fails)
+    left = [change.words for change in changes(REPLAY, ["x", "w"])]
+    assert 0 < len(left) < len(every)
 
 
 @pytest.mark.parametrize(("share", "odd"), [(0.0, 0.0), (2.0, 1.0), (-1.0, 1.0), (0.3, 3.0)])
