@@ -214,7 +214,7 @@ FAULTS = [
         convolution("last batch"),
         convolution_reference,
         signals,
-        WRONG,
+        "upstream",
         "weight",
     ),
     Kernel("convolution leaves out the last step", convolution("edge"), convolution_reference, signals, "partial", "x"),
