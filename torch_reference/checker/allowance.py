@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from torch_reference.checker.blocks import blocks
+from torch_reference.checker.blocks import blocks, empty
 from torch_reference.checker.formats import Array, coarsest_within
 from torch_reference.checker.reference.evaluation import Gradients, Reference
 from torch_reference.checker.reference.noise import RoundingNoise
@@ -110,7 +110,7 @@ class Allowance:
 def bound(allowance: Allowance, moved: Array, draws: int, value: Array, epsilon: float) -> Array:
     """Return the allowance of entries that moved so much under noise."""
     per_move = allowance.factor * GAUSSIAN / draws / allowance.amplitude * epsilon / 2
-    limit = np.empty(value.shape)
+    limit = empty(value.shape)
     with np.errstate(all="ignore"):
         for rows in blocks(limit):
             sizes = np.abs(value[rows])

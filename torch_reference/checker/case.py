@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from torch_reference.checker.blocks import all_finite, blocks
+from torch_reference.checker.blocks import all_finite, blocks, empty
 from torch_reference.checker.formats import FLOAT64, Array, Format
 
 # The allowance holds for any order of the sums. Where all entries but a few are much nearer, the sums are better than
@@ -81,7 +82,7 @@ class Case:
     @cached_property
     def excess(self) -> NDArray[np.float32]:
         """Size of the difference in units of what rounding allows; infinite where it is NaN."""
-        excess = np.empty(self.reference.shape, np.float32)
+        excess = empty(self.reference.shape, torch.float32)
         with np.errstate(all="ignore"):
             for rows in blocks(excess):
                 part = np.asarray(np.abs(difference(self.manual[rows], self.reference[rows])))
@@ -94,7 +95,7 @@ class Case:
     @cached_property
     def wrong(self) -> NDArray[np.bool_]:
         """Where the difference is more than rounding."""
-        return self.excess > self._limit()
+        return np.greater(self.excess, self._limit(), out=empty(self.excess.shape, torch.bool))
 
     def _limit(self) -> float:
         """Return the excess from which an entry is wrong: less than 1 where a few stick out from many."""
@@ -112,7 +113,7 @@ class Case:
     @cached_property
     def nontrivial(self) -> NDArray[np.bool_]:
         """Where the gradients are not both zero to rounding."""
-        found = np.empty(self.reference.shape, bool)
+        found = empty(self.reference.shape, torch.bool)
         for rows in blocks(found):
             larger = np.maximum(np.abs(self.reference[rows]), np.abs(self.manual[rows]))
             found[rows] = larger > self.allowed[rows]

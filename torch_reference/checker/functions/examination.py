@@ -74,10 +74,9 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
             cache(lambda name: _tolerance(cases[name].manual, cases[name].reference, cases[name].allowed)),
         )
         verdicts = _probed(trial, verdicts, probes)
-        if probes:
+        if probes and not NEARER.issuperset(code for code, _ in verdicts.values()):
             verdicts |= _better_elsewhere(experiment, trial, verdicts, upstream, shapes, fixed)
-    unexplained = [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]
-    if unexplained:
+    if unexplained := [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]:
         searched, _ = experiment.judge(answer, upstream, shapes, fixed, search=True)
         verdicts |= {name: searched.verdicts[name] for name in unexplained}
     gradients = {
@@ -91,9 +90,10 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
 
 def _expected(experiment: Experiment) -> tuple[dict[str, torch.Size], Tensors]:
     """Return the shapes of the reference's outputs, and those outputs that are not floating."""
-    outputs = experiment.expected()
-    constants = {name: value for name, value in outputs.items() if not value.is_floating_point()}
-    return {name: value.shape for name, value in outputs.items()}, constants
+    outputs = experiment.expected(native=True)
+    constant = [name for name, value in outputs.items() if not value.is_floating_point()]
+    exact = experiment.expected() if constant else outputs
+    return {name: value.shape for name, value in outputs.items()}, {name: exact[name] for name in constant}
 
 
 def _answered(

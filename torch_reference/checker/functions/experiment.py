@@ -60,14 +60,15 @@ class Experiment:
         return drawn
 
     def expected(self, native: bool = False) -> Tensors:
-        """Return the outputs of the reference, evaluated in float64 if it allows that, or in the inputs' own types."""
+        """Return the outputs of the reference, evaluated in float64 or the inputs' own types, whichever it allows."""
         floating = {name: self.inputs[name].detach().to(self.device) for name in self.wanted}
         loss = Loss(self.reference, self._moved(), {})
         plain = Reference(lambda **tensors: loss.outputs(tensors), floating, self.wanted, self.seed)
+        first, second = (plain.native(), plain) if native else (plain, plain.native())
         try:
-            returned = (plain.native() if native else plain).returned()
+            returned = first.returned()
         except Exception:
-            returned = plain.native().returned()
+            returned = second.returned()
         return {name: value.detach() for name, value in returned.items()}
 
     def judge(

@@ -134,6 +134,6 @@ class RoundingNoise(Mode):
             return result
         if alias is None:
             return self.jitter.moved(result, terms, scale, fresh=True)
-        if alias.is_write:
-            result.copy_(self.jitter.moved(result))
+        if alias.is_write and (moved := self.jitter.moved(result, fresh=True)) is not result:
+            result.copy_(moved)
         return result

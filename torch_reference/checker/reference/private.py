@@ -97,11 +97,16 @@ def _layer_norm(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (x - mean) * rstd * weight + bias, mean and rstd."""
     axes = list(range(x.dim() - len(shape), x.dim()))
-    variance, mean = _var_mean(x, axes, correction=0, keepdim=True)
+    mean = x.mean(axes, keepdim=True)
+    result = x - mean
+    variance = (result * result).mean(axes, keepdim=True)
     rstd = torch.rsqrt(variance + eps)
-    normalised = (x - mean) * rstd
-    scaled = normalised if weight is None else normalised * weight
-    return scaled if bias is None else scaled + bias, mean, rstd
+    result.mul_(rstd)
+    if weight is not None:
+        result.mul_(weight)
+    if bias is not None:
+        result.add_(bias)
+    return result, mean, rstd
 
 
 def _softmax(x: torch.Tensor, dim: int, _: bool) -> torch.Tensor:

@@ -99,11 +99,13 @@ class TestLayouts:
 
 class TestUpstream:
     def test_rows_are_dealt_out_in_turn(self):
-        first, second = upstream._dealt({"y": torch.ones(5, 2), "flat": torch.ones(1, 4), "one": torch.tensor(1.0)})
-        assert first["y"][:, 0].tolist() == [1, 0, 1, 0, 1]
-        assert first["flat"].tolist() == [[1, 0, 1, 0]]
-        assert (first["one"].item(), second["one"].item()) == (1, 0)
-        assert all(torch.equal(first[name] + second[name], torch.ones_like(first[name])) for name in first)
+        given = {"y": torch.ones(5, 2), "flat": torch.ones(1, 4), "one": torch.tensor(1.0)}
+        first, second = upstream._rows(given, 0, times=2), upstream._rows(given, 1)
+        assert first["y"][:, 0].tolist() == [2, 0, 2, 0, 2]
+        assert first["flat"].tolist() == [[2, 0, 2, 0]]
+        assert (first["one"].item(), second["one"].item()) == (2, 0)
+        assert all(torch.equal(first[name] / 2 + second[name], given[name]) for name in given)
+        assert given["y"].eq(1).all()
 
     def test_each_way_of_not_following_is_named(self):
         class Wrong(torch.autograd.Function):
@@ -152,6 +154,8 @@ class TestTrial:
         whole = at.answer.gradients["x"]
         assert at.adds_up("x", [whole / 4, None, 3 * whole / 4])
         assert not at.adds_up("x", [whole, whole * 1e-12])
+        assert at.adds_up("x", [3 * whole], times=3)
+        assert not at.adds_up("x", [whole], times=3)
         assert not at.adds_up("x", [None, None])
         assert not at.adds_up("x", [None])
         silent = trial(lambda x, w: x.clone())

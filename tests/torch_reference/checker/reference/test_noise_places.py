@@ -67,7 +67,7 @@ Z = torch.full((2, 3, 5), 0.75, dtype=torch.float64)
         (lambda x: x.sum(0), (X,), [("terms", (6, 2), (0,), 6), result(2, terms=2.0)]),
         (lambda x: x.sum(1), (X,), [("terms", (6, 2), (1,), 2), result(6)]),
         (lambda x, y: x.T @ y, (X, Y), [("terms", (2, 6), (1,), 6), result(2, 2, terms=2.0)]),
-        (lambda x: x.clone().mul_(2.0), (X,), [operand(6, 2)]),
+        (lambda x: x.clone().mul_(2.0), (X,), [result(6, 2)]),
         (lambda x: torch.complex(x, x), (X,), [operand(6, 2)] * 2 + [result(6, 2)]),
         (lambda x: torch.var_mean(x, 0), (X,), [operand(6, 2), ("constant", [0]), result(2), result(2)]),
         (lambda x: ATEN.sigmoid_backward(x, x), (X,), [operand(6, 2)] * 3 + [result(6, 2)]),

@@ -79,7 +79,7 @@ class Forward:
 
     def watched(self, inputs: Mapping[str, Any], upstream: Mapping[str, torch.Tensor], seed: int) -> Answer:
         """Do the same, keep the outputs as they were before it, and see what has changed since the call."""
-        outputs = {name: value.detach().clone() for name, value in self.outputs.items()}
+        outputs = {name: copied(value) for name, value in self.outputs.items()}
         arriving = {name: copied(value) for name, value in upstream.items()}
         with seeded(seed):
             gradients = self.backward(arriving)

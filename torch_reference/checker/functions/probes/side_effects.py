@@ -8,6 +8,8 @@ import torch
 from torch_reference.checker.functions.probes.calls import copied, forward, seeded
 from torch_reference.checker.functions.probes.trial import Findings, Trial
 
+EXISTING = 0.5  # the gradient that is there already, in units of minus the plain one: the sum cannot overflow
+
 
 def side_effects(trial: Trial) -> Findings:
     """Find what a call leaves behind.
@@ -33,7 +35,7 @@ def side_effects(trial: Trial) -> Findings:
         plain = trial.answer.gradients[name]
         if not trial.alike(name, first[name], plain):
             found[name] = _unstable(trial, name)
-        elif not trial.adds_up(name, [_less(grown[name], plain)]):
+        elif not trial.adds_up(name, [grown[name]], times=1 - EXISTING):
             found[name] = "It is not added to the gradient that the input has already."
     if not found:
         found = _repeated(trial, run, first)
@@ -59,9 +61,9 @@ def _accumulated(
     arrived: dict[str, torch.Tensor | None] = dict.fromkeys(trial.wanted)
     for name, leaf in run.leaves.items():
         plain = trial.answer.gradients[name]
-        leaf.grad = None if plain is None else plain.detach().clone().contiguous()
+        leaf.grad = None if plain is None else copied(plain.contiguous()).mul_(-EXISTING)
         if plain is not None:
-            leaf.register_hook(lambda gradient, name=name: arrived.update({name: gradient.detach().clone()}))
+            leaf.register_hook(lambda gradient, name=name: arrived.update({name: copied(gradient)}))
     names = [name for name in arriving if run.outputs[name].requires_grad]
     try:
         with seeded(trial.seed), warnings.catch_warnings():
@@ -93,10 +95,3 @@ def _unstable(trial: Trial, name: str) -> str:
     if trial.alike(name, again, trial.answer.gradients[name]):
         return "Wrong if another call comes between the forward and the backward pass: it keeps what is not its own."
     return "A second call with the same inputs gives another gradient: it keeps or draws something."
-
-
-def _less(grown: torch.Tensor | None, plain: torch.Tensor | None) -> torch.Tensor | None:
-    """Return what was added."""
-    return (
-        grown if grown is None or plain is None else grown.to(torch.promote_types(grown.dtype, torch.float32)) - plain
-    )

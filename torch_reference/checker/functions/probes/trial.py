@@ -81,21 +81,21 @@ class Trial:
             return True
         return within(array(one), array(other), self.allowed(name) if one.is_floating_point() else None)
 
-    def adds_up(self, name: str, parts: list[torch.Tensor | None]) -> bool:
-        """Say whether some answers for a gradient add up to the plain one, to a few roundings of the largest entry."""
+    def adds_up(self, name: str, parts: list[torch.Tensor | None], times: float = 1) -> bool:
+        """Say whether some answers add up to so many times the plain one, to some roundings of the largest."""
         whole = self.answer.gradients[name]
         found = [part for part in parts if part is not None]
         if whole is None or not found:
             return not any(bool(part.any()) for part in found) and (whole is None or not bool(whole.any()))
         slack = COARSE * format_of(whole.dtype).epsilon * sum(largest(numpy(part)) for part in found)
-        rest = -whole.detach().to(torch.promote_types(whole.dtype, torch.float32))
+        rest = -times * whole.detach().to(torch.promote_types(whole.dtype, torch.float32))
         for part in found:
             rest += part
         if not rest.numel() or bool(rest.abs_().max() <= slack):
             return True
         with np.errstate(invalid="ignore", over="ignore"):
             total = np.sum([array(part) for part in found], axis=0)
-            return within(total, array(whole), 2 * self.allowed(name) + slack)
+            return within(total, times * array(whole), 2 * times * self.allowed(name) + slack)
 
 
 def array(tensor: torch.Tensor) -> Array:

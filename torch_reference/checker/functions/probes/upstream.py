@@ -2,7 +2,7 @@
 
 import torch
 
-from torch_reference.checker.functions.probes.calls import Tensors
+from torch_reference.checker.functions.probes.calls import Tensors, copied
 from torch_reference.checker.functions.probes.trial import Findings, Trial
 
 
@@ -11,12 +11,11 @@ def upstream(trial: Trial) -> Findings:
 
     With the rows of the upstream gradient u dealt out to two parts a and b,
 
-        gradient(2 a) / 2 + gradient(b) = gradient(u).
+        gradient(2 a) + 2 gradient(b) = 2 gradient(u).
     """
-    first, second = _dealt(trial.upstream)
-    doubled, rest = trial.ask(upstream=_times(first, 2)), trial.ask(upstream=second)
-    halves = {name: _half(value) for name, value in doubled.gradients.items()}
-    wrong = [name for name in trial.wanted if not trial.adds_up(name, [halves[name], rest.gradients[name]])]
+    doubled = trial.ask(upstream=_rows(trial.upstream, 0, times=2)).gradients
+    rest = trial.ask(upstream=_rows(trial.upstream, 1)).gradients
+    wrong = [name for name in trial.wanted if not trial.adds_up(name, [doubled[name], rest[name], rest[name]], times=2)]
     found = _explained(trial, wrong) if wrong else {}
     if len(trial.upstream) > 1:
         parts = [trial.ask(upstream={name: value}).gradients for name, value in trial.upstream.items()]
@@ -27,7 +26,7 @@ def upstream(trial: Trial) -> Findings:
 
 
 def _explained(trial: Trial, wrong: list[str]) -> Findings:
-    twice = trial.ask(upstream=_times(trial.upstream, 2)).gradients
+    twice = trial.ask(upstream={name: 2 * value for name, value in trial.upstream.items()}).gradients
     found = {}
     for name in wrong:
         if trial.alike(name, twice[name], trial.answer.gradients[name]):
@@ -39,20 +38,15 @@ def _explained(trial: Trial, wrong: list[str]) -> Findings:
     return found
 
 
-def _dealt(upstream: Tensors) -> tuple[Tensors, Tensors]:
-    """Deal the rows of each upstream gradient out in turn; one without rows goes to the first."""
-    first, second = {}, {}
+def _rows(upstream: Tensors, start: int, times: float = 1) -> Tensors:
+    """Return every other row of each upstream gradient, so many times; one without rows is row 0."""
+    found = {}
     for name, value in upstream.items():
-        axis = next((axis for axis, size in enumerate(value.shape) if size > 1), None)
-        turn = torch.zeros(value.shape, dtype=torch.bool, device=value.device)
-        if axis is not None:
-            turn.narrow(axis, 1, value.shape[axis] - 1).unfold(axis, 1, 2).fill_(True)
-        first[name], second[name] = value.masked_fill(turn, 0), value.masked_fill(~turn, 0)
-    return first, second
-
-
-def _times(upstream: Tensors, factor: float) -> Tensors:
-    return {name: factor * value for name, value in upstream.items()}
+        rows = copied(value).mul_(times)
+        axis = next((axis for axis, size in enumerate(value.shape) if size > 1), 0)
+        torch.atleast_1d(rows).movedim(axis, 0)[1 - start :: 2] = 0
+        found[name] = rows
+    return found
 
 
 def _half(gradient: torch.Tensor | None) -> torch.Tensor | None:

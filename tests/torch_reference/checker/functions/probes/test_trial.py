@@ -74,6 +74,21 @@ def test_parts_add_up(whole, parts, allowed, expected):
     assert trial(allowed, whole).adds_up("x", parts) is expected
 
 
+@pytest.mark.parametrize(
+    ("whole", "part", "expected"),
+    [
+        (3.0, 6.0, True),
+        (3.0 + 48 * UNIT, 6.0, True),  # 16 roundings of the part
+        (3.0 + 50 * UNIT, 6.0, False),
+        (3.0 + 248 * UNIT, 6.0, True),  # and twice what is allowed, as many times
+        (3.0 + 250 * UNIT, 6.0, False),
+    ],
+)
+def test_parts_add_up_to_a_multiple(whole, part, expected):
+    allowed = 100 * UNIT * (abs(whole - 3) > 100 * UNIT)
+    assert trial(allowed, tensor(whole)).adds_up("x", [tensor(part)], times=2) is expected
+
+
 def test_what_differs_is_named():
     plain = Answer({"a": tensor(1.0), "b": tensor(2.0), "c": tensor(3.0)}, {"x": None, "y": tensor(1.0)})
     other = Answer({"a": tensor(1.0), "b": tensor(9.0)}, {"x": tensor(0.0), "y": tensor(2.0)})
