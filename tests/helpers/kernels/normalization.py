@@ -18,6 +18,8 @@ def rms_norm(fault: str = "") -> Any:
     """
 
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if fault == "rows side by side":
+            x = memory(x.reshape(-1, x.shape[-1])).view(x.shape)  # a copy where rows are not whole
         z = wide(x)
         scale = (z.square().mean(-1, keepdim=True) + EPS).rsqrt()
         ctx.save_for_backward(x, weight, scale)
@@ -220,6 +222,7 @@ FAULTS = [
     Kernel("RMS norm leaves out the last rows", rms_norm("first block"), R, rows, "upstream", "weight"),
     Kernel("RMS norm averages over rows", rms_norm("mean of rows"), R, rows, "scale", "weight"),
     Kernel("RMS norm sums over one axis of two", rms_norm("first axis"), R, batches, "upstream", "weight"),
+    Kernel("RMS norm's input has rows side by side", rms_norm("rows side by side"), R, batches, "layout", "output"),
     Kernel("RMS norm reads rows as contiguous", rms_norm("rows of memory"), R, rows, "layout", "x"),
     Kernel("RMS norm centres its input in place", rms_norm("in place"), R, rows, "side-effect", "x"),
     Kernel(

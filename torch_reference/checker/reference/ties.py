@@ -1,13 +1,13 @@
 """Decisions that rounding could have taken the other way, and modes that take them there or keep them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import torch
 
 from torch_reference.checker.reference.decisions import Decision, Tie
 from torch_reference.checker.reference.modes import Mode
-from torch_reference.checker.reference.private import outside_modes
+from torch_reference.checker.reference.private import outside_modes, tree_flatten
 from torch_reference.checker.reference.reading import decided
 
 
@@ -20,6 +20,8 @@ class Recorder(Mode):
         In the order of the computation.
     operands : list of tensor
         The operands themselves. Two decisions on one operand are one tie: whoever moves it moves both.
+    open : list of bool
+        Whether each depends on the inputs. What is decided on constants alone, as a mask, is no kink of the loss.
     """
 
     backward: ClassVar[bool] = False
@@ -28,13 +30,24 @@ class Recorder(Mode):
         super().__init__()
         self.decisions: list[Decision] = []
         self.operands: list[torch.Tensor] = []
+        self.open: list[bool] = []
+        self._moving: set[int] = set()  # where in memory something lies that depends on the inputs
+
+    def begin(self, inputs: Iterable[torch.Tensor]) -> None:
+        """Remember where the inputs lie that the loss is differentiated by."""
+        self._moving = {_memory(value) for value in inputs if value.is_floating_point()}
 
     def run(self, operator: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one operation and keep its operands."""
+        depends = any(_memory(value) in self._moving for value in _tensors((args, kwargs)))
         for decision in decided(name, args):
             self.operands.append(decision.operand)
             self.decisions.append(decision.kept())
-        return operator(*args, **kwargs)
+            self.open.append(depends)
+        result = operator(*args, **kwargs)
+        places = {_memory(value) for value in _tensors(result)}
+        (self._moving.update if depends else self._moving.difference_update)(places)
+        return result
 
     def repeats(self, number: int) -> bool:
         """Say whether an earlier decision compares the same memory in the same way."""
@@ -115,7 +128,7 @@ def find_ties(plain: Recorder, noisy: Sequence[Sequence[Decision]], factor: floa
     """
     found: list[Tie] = []
     for number, decision in enumerate(plain.decisions):
-        if plain.repeats(number):
+        if not plain.open[number] or plain.repeats(number):
             continue
         margin = decision.margin()
         others = [other[number].margin() for other in noisy if number < len(other)]
@@ -123,3 +136,11 @@ def find_ties(plain: Recorder, noisy: Sequence[Sequence[Decision]], factor: floa
         mean = torch.stack(changes).mean(0) if changes else torch.zeros_like(margin)
         found += decision.near(number, factor * mean)
     return found
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    return [item for item in tree_flatten(tree)[0] if isinstance(item, torch.Tensor)]
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()

@@ -25,6 +25,7 @@ KINKS = {
     "maximum": (lambda x: torch.maximum(x, torch.zeros_like(x)).sum(), [0, 1]),
     "where": (lambda x: torch.where(x > 0, 3 * x, x).sum(), [1, 3]),
     "mask": (lambda x: (x * (x > 0)).sum(), [0, 1]),
+    "detached mask": (lambda x: (x * (x.detach() > 0)).sum(), [0, 1]),
     "hardtanh": (lambda x: F.hardtanh(x, 0.0, 5.0).sum(), [0, 1]),
     "softshrink": (lambda x: F.softshrink(x + 0.5).sum(), [0, 1]),
 }
@@ -71,6 +72,27 @@ def test_each_tied_entry_of_a_window_can_win():
 def test_without_ties_there_are_none(seed):
     values = np.random.default_rng(seed).normal(size=6)
     assert decisions_at_risk(rounding(lambda x: F.relu(x).sum() + x.max() + x.sort().values[0], values)) == []
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda: torch.tensor([0.0, 1, 0, 2]) > 0,
+        lambda: torch.zeros(4).index_fill_(0, torch.tensor([1, 3]), 1).relu() > 0,
+        lambda: torch.ones(4) * torch.tensor([0.0, 1, 0, 2]) != 0,
+    ],
+)
+def test_what_is_decided_on_constants_is_no_tie(mask):
+    assert decisions_at_risk(rounding(lambda x: (x * mask()).sum(), VALUES)) == []
+
+
+def test_an_array_that_inputs_are_written_into_depends_on_them():
+    def loss(x):
+        padded = torch.zeros(6)
+        padded[1:5] = x
+        return (x * (padded[1:5] > 0)).sum()
+
+    assert {tie.entry for tie in decisions_at_risk(rounding(loss, VALUES))} == {1, 3}
 
 
 @given(SEEDS)

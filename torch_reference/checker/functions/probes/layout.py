@@ -18,11 +18,12 @@ PADDING = 3  # entries of the wider tensor on each side
 def layout(trial: Trial) -> Findings:
     """Find outputs and gradients that are wrong for tensors that are not contiguous.
 
-    All tensors lie reversed in wider ones first; only where that goes wrong they are laid in one way after another.
+    All tensors lie reversed in wider ones first, which few kernels take as they are, then as slices, which `reshape`
+    leaves where they are; only where one of these goes wrong they are laid in one way after another.
     """
     plain = {name: _contiguous(value) for name, value in trial.inputs.items()}
     found: Findings = {}
-    if _wrong(trial, *_laid(trial, plain, scattered))[0]:
+    if any(_wrong(trial, *_laid(trial, plain, lay))[0] for lay in (scattered, sliced)):
         for words, lay in LAYOUTS.items():
             inputs, arriving = _laid(trial, plain, lay)
             for names, message in _apart(trial, words, plain, inputs, arriving):

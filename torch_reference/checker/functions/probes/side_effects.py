@@ -73,7 +73,8 @@ def _accumulated(
             )
     except Exception as error:
         return arrived, arrived, f"{type(error).__name__}: {error}"
-    return arrived, {name: leaf.grad for name, leaf in run.leaves.items()}, ""
+    first = dict(arrived)  # the hooks go on with every other backward pass
+    return first, {name: leaf.grad for name, leaf in run.leaves.items()}, ""
 
 
 def _repeated(trial: Trial, run: Any, first: dict[str, torch.Tensor | None]) -> Findings:

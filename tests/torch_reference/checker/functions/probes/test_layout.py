@@ -106,7 +106,8 @@ REFUSED = "The backward pass refuses an upstream gradient that is {}: ValueError
         (doubling(backward=lambda x, g: refuse() if g.stride() == (0, 0) else 1),
          {"x": REFUSED.format("expanded (stride 0)")}),
         (doubling(backward=lambda x, g: 1 + (g.stride()[-1] > 1)), {"x": UPSTREAM.format("transposed")}),
-        (doubling(backward=lambda x, g: 1 + (g.stride() == (9, 1))), {}),  # scattered is right, and no other is tried
+        (doubling(backward=lambda x, g: 1 + (g.stride() == (9, 1))),  # right where it is reversed, too
+         {"x": UPSTREAM.format("a slice of a wider tensor")}),
         (doubling(backward=lambda x, g: 1 + (g.storage_offset() > 0)),
          {"x": UPSTREAM.format("a slice of a wider tensor")}),
         (doubling(backward=lambda x, g: 1 + (g.stride() == (1, 8))),
