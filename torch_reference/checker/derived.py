@@ -86,11 +86,13 @@ def _moved(
 ) -> tuple[Reference, Target] | None:
     """Return the reference and the gradients where the inputs that have a gradient are moved a little.
 
-    Others stay: `manual` may rely on what they are, as on targets that add up to 1.
+    Others stay: `manual` may rely on what they are, as on targets that add up to 1. What is wrong where entries tie is
+    right there, and is held to the right gradient.
     """
     found = probe(max(NEARBY, STEPS * reference.coarsest.epsilon), False)
     if found is None or not set(cases) <= set(found[0]):
         return None
     there = replace(reference, inputs=found[1], wanted=tuple(cases))
     right = there.gradients()
-    return there, _target(found[0], {name: replace(case, reference=right[name]) for name, case in cases.items()}, wrong)
+    moved = {name: replace(case, manual=found[0][name], reference=right[name]) for name, case in cases.items()}
+    return there, _target(found[0], moved, [name for name in wrong if not moved[name].right])

@@ -240,7 +240,7 @@ class Kept:
         return self.apply(x)  # type: ignore[no-any-return]
 
 
-WRONG = "mismatch partial derivative path permutation"
+WRONG = "derivative path partial permutation"
 G, SC = gather_reference, scatter_reference
 FAULTS = [
     Kernel("embedding overwrites rows that are taken twice", gather("overwrites"), G, looked_up, WRONG, "table"),
@@ -250,7 +250,7 @@ FAULTS = [
     Kernel("a sum of groups divides on the way back", scatter_sum("mean"), SC, grouped, WRONG, "x"),
     Kernel("a sum of groups expects sorted groups", scatter_sum("sorted"), SC, grouped, WRONG, "x"),
     Kernel("max gives all that tie the gradient", largest("all that tie"), largest_reference, with_ties, WRONG, "x"),
-    Kernel("max returns other places", largest("places"), largest_reference, with_ties, "mismatch", "output.1"),
+    Kernel("max returns other places", largest("places"), largest_reference, with_ties, "term", "output.1"),
     Kernel("a running sum runs forwards twice", running_sum("forwards"), running_sum_reference, one, WRONG, "x"),
     Kernel(
         "a running sum leaves out the entry itself", running_sum("exclusive"), running_sum_reference, one, WRONG, "x"

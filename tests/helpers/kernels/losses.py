@@ -183,7 +183,7 @@ def with_logsumexp_reference(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 
 
 C, ROWS, SOFT = cross_entropy_reference, row_losses_reference, softmax_reference
-WRONG = "mismatch partial derivative path term"
+WRONG = "derivative path partial term"
 FAULTS = [
     Kernel("cross-entropy forgets the target", cross_entropy("no target"), C, labelled, WRONG, "logits"),
     Kernel("cross-entropy counts ignored rows", cross_entropy("ignored rows"), C, labelled, WRONG, "logits"),

@@ -211,7 +211,7 @@ def channels(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
     return {"x": normal(generator, 5, 3, 4, dtype=dtype), "weight": normal(generator, 3, dtype=dtype)}
 
 
-WRONG = "mismatch partial derivative path term"
+WRONG = "derivative path partial term"
 R, L = rms_norm_reference, layer_norm_reference
 FAULTS = [
     Kernel("RMS norm sums where it should average", rms_norm("sum"), R, rows, WRONG, "x"),
@@ -239,7 +239,7 @@ FAULTS = [
     Kernel("layer norm is off by one in ten thousand", layer_norm("eps"), L, with_bias, "scale", "x"),
     Kernel("layer norm has None for its bias", layer_norm("no bias"), L, with_bias, "missing", "bias"),
     Kernel("layer norm has None if x is frozen", layer_norm("needed"), L, with_bias, "missing", "weight"),
-    Kernel("layer norm's variance cancels", layer_norm("cancels"), L, far_from_zero, "precision mismatch", "output"),
+    Kernel("layer norm's variance cancels", layer_norm("cancels"), L, far_from_zero, "precision", "output"),
     Kernel("normalize takes a length twice", l2_normalize("twice"), l2_reference, rows_only, WRONG, "x"),
     Kernel("normalize drops a sign", l2_normalize("absolute"), l2_reference, rows_only, WRONG + " upstream", "x"),
     Kernel(

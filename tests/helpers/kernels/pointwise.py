@@ -232,7 +232,7 @@ def _norm_reference(x: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(x, dim=-1)
 
 
-S, WRONG = swiglu_reference, "mismatch partial derivative path term"
+S, WRONG = swiglu_reference, "derivative path partial term"
 FAULTS = [
     Kernel("SwiGLU's slope is the sigmoid's alone", swiglu("slope"), S, gates, WRONG, "a"),
     Kernel("SwiGLU's slope has a minus for a plus", swiglu("sign"), S, gates, WRONG, "a"),

@@ -184,7 +184,7 @@ def signals(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
 
 
 LIN, ATT = functional.linear, attention_reference
-WRONG = "mismatch partial derivative path"
+WRONG = "derivative path partial"
 FAULTS = [
     Kernel("linear multiplies by the transposed weight", linear("square"), LIN, square, WRONG, "x"),
     Kernel("linear returns the weight's gradient transposed", linear("transposed"), LIN, square, "transpose", "weight"),

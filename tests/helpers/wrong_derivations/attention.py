@@ -45,6 +45,12 @@ class Attention:
             ds = np.where(np.tri(T, dtype=bool), dp - (dp * p).sum(-1, keepdims=True), 0)
         if wrong == "softmax twice":
             ds = softmax_backward(p, ds)
+        if wrong == "weighed after the sum":
+            ds = p * (dp - p * dp.sum(-1, keepdims=True))
+        if wrong == "sum not weighed":
+            ds = p * (dp - dp.sum(-1, keepdims=True))
+        if wrong == "sum not multiplied by p":
+            ds = np.where(np.tri(T, dtype=bool), p * dp - (p * dp).sum(-1, keepdims=True), 0)
         if wrong == "scale left out of softmax's gradient alone":
             return {"v": dv, "q": ds @ k, "k": ds.transpose(0, 2, 1) @ q * scale}
         ds = ds * (1 if wrong == "scale left out" else scale * scale if wrong == "1/d for 1/sqrt(d)" else scale)
@@ -124,6 +130,9 @@ MISTAKES = (
     Mistake(Attention, "row sum left out", D, A, S),
     Mistake(Attention, "factor p left out", D, A, S),
     Mistake(Attention, "softmax twice", D, A, S),
+    Mistake(Attention, "weighed after the sum", D, A, S),
+    Mistake(Attention, "sum not weighed", D, A, S),
+    Mistake(Attention, "sum not multiplied by p", D, A, S),
     Mistake(Attention, "scores not transposed in dk", D, A, r"line \d+, scores ="),
     Mistake(Attention, "key transposed in dq", D, A, r"matmul in line \d+, scores ="),
     Mistake(Attention, "query for key", D, A, r"matmul in line \d+, scores ="),

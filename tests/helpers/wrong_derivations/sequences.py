@@ -1,4 +1,4 @@
-"""Embeddings, tied weights and recurrence through time."""
+"""Embeddings, tied weights and recurrence through time; sums over time and over groups."""
 
 import numpy as np
 import torch
@@ -157,6 +157,31 @@ class Gated:
         return (h * dout).sum()
 
 
+class Segments:
+    """Running sums, added up by groups, and the largest feature of each group, which one group has twice."""
+
+    def inputs(self, rng):
+        x = rng.standard_normal((8, 4))
+        x[:4, 1] = x[:4, 3] = np.abs(x[:4, 3]) + 2
+        x[4:] *= 4
+        return {"x": x, "group": np.array([3, 0, 3, 1, 0, 3, 2, 0]), "dout": rng.standard_normal(4)}
+
+    def manual(self, wrong, x, group, dout):
+        totals = np.zeros((4, 4))
+        np.add.at(totals, group, x.cumsum(0))
+        tied = totals == totals.max(1, keepdims=True)
+        shares = tied / (1 if wrong == "whole gradient to each of a tie" else tied.sum(1, keepdims=True))
+        ds = (dout[:, None] * shares + totals)[group]
+        if wrong == "divided by the size of the group":
+            ds = ds / np.bincount(group)[group][:, None]
+        return {"x": ds.cumsum(0) if wrong == "running sum forwards again" else ds[::-1].cumsum(0)[::-1]}
+
+    def fused(self, x, group, dout):
+        s = torch.cumsum(x, 0)
+        totals = torch.zeros(4, 4, dtype=x.dtype).index_add(0, group, s)
+        return (totals.amax(1) * dout).sum() + (totals**2).sum() / 2
+
+
 D, P, E = "derivative", "path", "derivative|path"
 H = r"tanh in line \d+, h ="
 
@@ -184,4 +209,7 @@ MISTAKES = (
     Mistake(Gated, "candidate's derivative left out", D, "", r"tanh in line \d+, c ="),
     Mistake(Gated, "carry left out", P, "", r"mul in line \d+, h ="),
     Mistake(Gated, "state's way into the gate left out", P, "", r"matmul in line \d+, g ="),
+    Mistake(Segments, "whole gradient to each of a tie", D, r"amax in line \d+, return"),
+    Mistake(Segments, "divided by the size of the group", D, r"index_add in line \d+, totals ="),
+    Mistake(Segments, "running sum forwards again", D, r"cumsum in line \d+, s ="),
 )

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-from torch_reference.checker import derived as module
-from torch_reference.checker.allowance import Allowance
-from torch_reference.checker.case import Case
-from torch_reference.checker.derivations.derivation import Derivation
-from torch_reference.checker.derived import _few, _moved, derived
-from torch_reference.checker.reference.evaluation import Reference
+torch = pytest.importorskip("torch")
+from torch_reference.checker import derived as module  # noqa: E402 (needs torch)
+from torch_reference.checker.allowance import Allowance  # noqa: E402
+from torch_reference.checker.case import Case  # noqa: E402
+from torch_reference.checker.derivations.derivation import Derivation  # noqa: E402
+from torch_reference.checker.derived import _few, _moved, derived  # noqa: E402
+from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
 
 WRONG = "mismatch", "All wrong."
 MATCH = "match", "Right."
@@ -104,6 +104,16 @@ def test_inputs_move_by_a_thousandth_or_four_roundings(dtype, amount):
     assert there.inputs is moved
     assert target.base["x"].tolist() == [4, 6]
     assert target.goal["x"].tolist() == [4, 7]
+
+
+@pytest.mark.parametrize(("answer", "wrong"), [([4.0 + 0.9e-9, 6.0], []), ([4.0, 7.0], ["x"])])
+def test_what_is_right_elsewhere_is_held_to_the_right_gradient(answer, wrong):
+    reference = Reference(lambda x: (x**2).sum(), {"x": np.ones(2)}, ("x",))
+    found = {"x": np.array(answer)}, {"x": np.array([2.0, 3.0])}
+    _, target = _moved({"x": OFF}, ["x"], reference, lambda *_: found)
+    assert target.wrong == wrong
+    assert target.met({"x": torch.tensor(answer, dtype=torch.float64)})
+    assert not target.met({"x": torch.tensor([4.0, 6.5], dtype=torch.float64)})
 
 
 def test_nothing_is_known_elsewhere_where_the_function_refuses():

@@ -7,6 +7,7 @@ softmax's derivative can be tried on it. Such a step stands in the place of the 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch_reference.checker.derivations.functions import (
     along,
     binary_cross_entropy,
     normalized,
+    recurrences,
 )
 from torch_reference.checker.derivations.site import VIEWS, Site, sites
 from torch_reference.checker.reference.private import tree_flatten
@@ -101,7 +103,8 @@ def _recognised(replay: Replay, results: list[int], before: _Ancestors) -> Itera
     taken: set[tuple[int, str]] = set()
     for x in known:
         later = [y for y in results if before.known(y, x)]
-        for found in (*_functions(values, x, later), *_picks(values, x, later), *_two(values, x, later, targets)):
+        found_of_x = _functions(values, x, later), _picks(values, x, later), _two(values, x, later, targets)
+        for found in chain(*found_of_x, _recurrences(values, x, later, known)):
             if (found.number, found.name) not in taken:
                 taken.add((found.number, found.name))
                 yield found
@@ -153,6 +156,15 @@ def _two(values: dict[int, Tensor], x: int, later: list[int], targets: list[int]
                     picked = partial(torch.mul, torch.tensor(float(sign), dtype=loss.dtype))
                     name = "binary_cross_entropy"
                     yield _Found(y, name, binary_cross_entropy, (x, target), (), picked)
+
+
+def _recurrences(values: dict[int, Tensor], x: int, later: list[int], known: list[int]) -> Iterator[_Found]:
+    """Yield linear recurrences, of an array of decays: they begin with x itself."""
+    alike = [y for y in later if values[y].shape == values[x].shape]
+    for y in (y for y in alike if _same(values[x].reshape(-1)[:1], values[y].reshape(-1)[:1])):
+        for a in known:
+            for function in recurrences(values[x], values[a], values[y]):
+                yield _Found(y, function.name, function, (x, a))
 
 
 def _is_array(value: Tensor) -> bool:

@@ -114,3 +114,41 @@ def normalized(x: Tensor, y: Tensor) -> Iterator[Normalize]:
                 if epsilon > -1e-12 and bool((found(x) - y).abs().max() <= 1e-9 * y.abs().max()):
                     yield found
                     return
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """y_t = a_t * y_(t-1) + x_t along an axis, from y_0 = x_0 on: a scan, as in state-space layers.
+
+    Attributes
+    ----------
+    axis : int
+        Time.
+    """
+
+    axis: int
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return "recurrence"
+
+    def __call__(self, x: Tensor, a: Tensor) -> Tensor:
+        """Return all states."""
+        states: list[Tensor] = []
+        for decay, entry in zip(a.expand(x.shape).unbind(self.axis), x.unbind(self.axis), strict=True):
+            states.append(decay * states[-1] + entry if states else entry)
+        return torch.stack(states, self.axis)
+
+
+def recurrences(x: Tensor, a: Tensor, y: Tensor) -> Iterator[Recurrence]:
+    """Yield the recurrence that makes y of x and a, if there is one."""
+    for axis, steps in enumerate(x.shape):
+        if a.dim() != x.dim() or a.shape[axis] != steps or steps < 3:
+            continue
+        if any(size not in (1, other) for size, other in zip(a.shape, x.shape, strict=True)):
+            continue
+        before = torch.cat([torch.zeros_like(y.narrow(axis, 0, 1)), y.narrow(axis, 0, steps - 1)], axis)
+        if bool((a * before + x - y).abs().max() <= 1e-10 * (1 + y.abs().max())):
+            yield Recurrence(axis)
+            return

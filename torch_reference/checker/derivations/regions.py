@@ -9,7 +9,7 @@ from torch import Tensor
 from torch_reference.checker.derivations.kinds.catalogue.names import ELEMENTWISE
 from torch_reference.checker.derivations.site import Site, sites
 from torch_reference.checker.reference.private import tree_flatten
-from torch_reference.checker.tape.replay import Replay, first
+from torch_reference.checker.tape.replay import Replay
 from torch_reference.checker.tape.steps import Ref, Step
 
 POINTWISE = ELEMENTWISE | {"add", "sub", "rsub", "mul", "div", "neg", "where"}
@@ -28,7 +28,7 @@ class Region:
         """Run the steps."""
         values = dict(zip(self.reads, operands, strict=True))
         for step in self.steps:
-            values[step.outputs[0]] = first(step.run(values))
+            Replay.store(values, step, step.run(values))
         return values[self.steps[-1].outputs[0]]
 
 

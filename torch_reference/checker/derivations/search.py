@@ -11,12 +11,16 @@ from tqdm import tqdm
 
 from torch_reference.checker.derivations.change import TURNS, Change, checked
 from torch_reference.checker.derivations.composites import composites
+from torch_reference.checker.derivations.kinds.copies import miscounted_copies
 from torch_reference.checker.derivations.kinds.normalizations import other_normalizations
 from torch_reference.checker.derivations.kinds.readings import other_readings
+from torch_reference.checker.derivations.kinds.recurrences import other_recurrences
 from torch_reference.checker.derivations.kinds.results import changed_results, formula_left_out
-from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes
+from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes, same_way_back
+from torch_reference.checker.derivations.kinds.targets import other_targets
 from torch_reference.checker.derivations.kinds.upstreams import other_upstreams
 from torch_reference.checker.derivations.kinds.ways import other_ways, overwritten
+from torch_reference.checker.derivations.maps import maps
 from torch_reference.checker.derivations.regions import regions
 from torch_reference.checker.derivations.site import VIEWS, sites
 from torch_reference.checker.derivations.target import Target
@@ -53,11 +57,12 @@ class Explanation:
 def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
     """Yield all changes, likely ones first; those nearer to the loss first where they are alike."""
     places, formulas = sites(replay, wrong), list(regions(replay, wrong))
+    linear = list(maps(replay, wrong))
     try:
         written_out = composites(replay, wrong)
     except RuntimeError:  # a type that PyTorch has no softmax for
         written_out = []
-    for kinds in ((other_ways, other_slopes), (other_readings,), (other_upstreams, changed_results)):
+    for kinds in ((other_ways, other_slopes, other_targets), (other_readings,), (other_upstreams, changed_results)):
         found: list[Change] = []
         for site in places:
             for kind in kinds:
@@ -69,6 +74,7 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
                     found += [
                         replace(change, rank=change.rank + WRITTEN_OUT) for change in _offered(kind, replay, site)
                     ]
+            found += _offered(other_recurrences, replay, site) if other_slopes in kinds else ()
             found += _offered(other_normalizations, replay, site) if changed_results in kinds else ()
         for site in formulas:
             if other_slopes in kinds:
@@ -77,7 +83,10 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
                 ]
             if changed_results in kinds:
                 found += _offered(formula_left_out, site)
-        found += _offered(overwritten, replay, wrong) if other_ways in kinds else ()
+        for site in linear if other_slopes in kinds else ():
+            found += _offered(same_way_back, replay, site, later=WRITTEN_OUT)
+        for together in (overwritten, miscounted_copies) if other_ways in kinds else ():
+            found += _offered(together, replay, wrong)
         yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 
 

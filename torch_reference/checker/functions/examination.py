@@ -20,8 +20,8 @@ from torch_reference.checker.functions.probes.side_effects import side_effects
 from torch_reference.checker.functions.probes.simpler import simplified
 from torch_reference.checker.functions.probes.trial import Findings, Trial, largest, numpy
 from torch_reference.checker.functions.probes.upstream import upstream as follows_upstream
+from torch_reference.checker.functions.whole_numbers import whole_numbers
 from torch_reference.checker.judge import Judgement
-from torch_reference.checker.report.gradient import GradientReport
 from torch_reference.checker.report.results import Report
 from torch_reference.checker.reporting import gradient_report, note
 
@@ -83,7 +83,7 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
         for name, case in found.cases.items()
     }
-    gradients |= _constants(answer.outputs, constants)
+    gradients |= whole_numbers(experiment, answer.outputs, constants)
     ordered = {name: gradients[name] for name in (*answer.outputs, *experiment.wanted)}
     return Report(ordered, note(ordered, found.allowance.reference))
 
@@ -234,17 +234,3 @@ def _shown(answer: Answer, name: str, counted: Array) -> Any:
     if tensor is None:
         return counted
     return numpy(tensor)
-
-
-def _constants(outputs: Tensors, expected: Tensors) -> dict[str, GradientReport]:
-    """Return the verdicts on outputs of whole numbers and truth values, which have to be the same."""
-    found = {}
-    for name, value in outputs.items():
-        if value.is_floating_point():
-            continue
-        manual, right = value.detach().cpu().numpy(), expected[name].cpu().numpy().astype(np.float64)
-        wrong = int(np.count_nonzero(manual.reshape(right.shape) != right))
-        code = "mismatch" if wrong else "match" if manual.shape == right.shape else "shape"
-        message = f"{wrong} of {right.size} entries differ." if wrong else "The same numbers as the reference's."
-        found[name] = GradientReport(name, code, message, manual, right, wrong)
-    return found

@@ -144,7 +144,7 @@ class Replay:
         } | tape.constants
         with torch.enable_grad():
             for step in tape.steps:
-                self._store(self.values, step, step.run(self.values))
+                self.store(self.values, step, step.run(self.values))
         self.upstream = self._upstream()
         self.base = self.gradients({})
 
@@ -161,7 +161,7 @@ class Replay:
                 else:
                     continue
                 changed.update(step.outputs)
-                self._store(values, step, result)
+                self.store(values, step, result)
         return values[self.tape.loss]
 
     def gradients(self, rules: Mapping[int, Rule]) -> dict[str, Tensor]:
@@ -219,7 +219,8 @@ class Replay:
         return {number: gradient for number, gradient in zip(numbers, found, strict=True) if gradient is not None}
 
     @staticmethod
-    def _store(values: dict[int, Tensor], step: Step, result: Any) -> None:
+    def store(values: dict[int, Tensor], step: Step, result: Any) -> None:
+        """Keep what a step computes under the numbers of its outputs."""
         tensors = [item for item in tree_flatten(result)[0] if isinstance(item, Tensor)]
         values.update(zip(step.outputs, tensors, strict=True))
 

@@ -11,9 +11,11 @@ from torch.nn import functional as F  # noqa: E402, N812
 from torch_reference.checker.derivations.functions import (  # noqa: E402
     ELEMENTWISE,
     Normalize,
+    Recurrence,
     along,
     binary_cross_entropy,
     normalized,
+    recurrences,
 )
 
 X = 2 * drawn(6, 50) + 1
@@ -106,3 +108,34 @@ def test_how_near_the_result_is(error, recognised):
     off = torch.zeros_like(y)
     off[2, 3], off[2, 4] = 1, -1
     assert len(list(normalized(X, y + error * y.abs().max() * off))) == recognised
+
+
+DECAYS = drawn(6, 50, seed=1).sigmoid()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_recurrence_is_recognised(axis, shared):
+    a = DECAYS.narrow(1 - axis, 0, 1) if shared else DECAYS
+    (found,) = recurrences(X, a, Recurrence(axis)(X, a))
+    assert (found.axis, found.name) == (axis, "recurrence")
+    state = torch.zeros_like(X.select(axis, 0))
+    for t in range(X.shape[axis]):
+        state = a.select(axis, t) * state + X.select(axis, t)
+        torch.testing.assert_close(found(X, a).select(axis, t), state)
+
+
+@pytest.mark.parametrize(("error", "recognised"), [(0.5e-10, True), (1.5e-10, False)])
+def test_how_near_the_states_are(error, recognised):
+    y = Recurrence(0)(X, DECAYS)
+    off = torch.zeros_like(y)
+    off[-1, 3] = error * (1 + y.abs().max())
+    assert len(list(recurrences(X, DECAYS, y + off))) == recognised
+
+
+def test_what_is_no_recurrence():
+    y = Recurrence(0)(X, DECAYS)
+    assert list(recurrences(X, DECAYS[:, 0], y)) == []
+    assert list(recurrences(X, DECAYS[:, :3], y)) == []
+    assert list(recurrences(X[:2], DECAYS[:2], Recurrence(0)(X[:2], DECAYS[:2]))) == []
+    assert [found.axis for found in recurrences(X[:3], DECAYS[:3], Recurrence(0)(X[:3], DECAYS[:3]))] == [0]

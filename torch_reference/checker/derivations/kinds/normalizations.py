@@ -37,6 +37,10 @@ def other_normalizations(replay: Replay, site: Site) -> Iterator[Change]:
                 along = f"along {_named(axes)}, not {_named(function.axes)}"
                 other = function.along(axes, x)
                 yield derived(site, f"of its derivative the means are taken {along}", partial(_means, other), 1.3)
+                if function.centred:
+                    for mean, apart in (("mean(g)", (other, function)), ("mean(g * y)", (function, other))):
+                        words = f"in its derivative, {FORMULA} {mean} is taken {along}"
+                        yield derived(site, words, partial(_apart, *apart), 1.4)
                 yield from _four_ways(site, f"is taken {along}", partial(_of, other, other), 2.2)
                 if function.centred:
                     yield from _four_ways(site, f"the mean is taken {along}", partial(_of, other, function), 2.4)
@@ -84,6 +88,13 @@ def _of(means: Normalize, variances: Normalize, _: Normalize, x: Tensor) -> Stat
 def _means(other: Normalize, local: Local, grad: Tensor, _: float) -> list[Tensor]:
     inverse = local.step.func.inverse(local.operands[0].detach())
     return [assembled(right, other, value(local), inverse, grad)]
+
+
+def _apart(first: Normalize, second: Normalize, local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    """Return the derivative with the means of g and of g * y along axes of their own."""
+    y, inverse = value(local), local.step.func.inverse(local.operands[0].detach())
+    correlation = (grad * y).sum(second.axes, keepdim=True) / second.count
+    return [right(inverse, grad, first.mean(grad), y, correlation, 0.0)]
 
 
 def _counted(local: Local, grad: Tensor, share: float) -> list[Tensor]:

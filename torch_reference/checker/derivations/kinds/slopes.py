@@ -15,7 +15,15 @@ from torch_reference.checker.derivations.change import (
     value,
     which,
 )
-from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, DERIVED, ELEMENTWISE, FORMS, HINGES
+from torch_reference.checker.derivations.kinds.catalogue.names import (
+    ACTIVATIONS,
+    DERIVED,
+    ELEMENTWISE,
+    FORMS,
+    HINGES,
+    RIVALS,
+)
+from torch_reference.checker.derivations.kinds.catalogue.selections import whole_at_ties
 from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES, Slope, left_out
 from torch_reference.checker.derivations.site import Site, described
 from torch_reference.checker.tape.replay import Local, Replay
@@ -34,6 +42,8 @@ def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
     if site.step.name in {"mm", "bmm"} and local.operands[0].shape == local.operands[1].mT.shape:
         words = "its derivative ({right}) takes each factor for the other"
         yield derived(site, words, _exchanged, 1.2)
+    if site.step.name in RIVALS:
+        yield derived(site, sentence(whole_at_ties), _both_whole, 1.2)
     if site.step.name not in ELEMENTWISE or len(local.operands) != 1:
         return
     if site.step.name in HINGES:
@@ -55,6 +65,13 @@ def inner_left_out(replay: Replay, site: Site) -> Iterator[Change]:
     yield derived(site, words, partial(_sloped, left_out, 0), 0.6)
 
 
+def same_way_back(replay: Replay, site: Site) -> Iterator[Change]:
+    """Yield the gradient that goes through a linear map as the array went, where its transpose belongs."""
+    inner = described(replay, site.step.inputs[0])
+    words = f"what makes its result of {inner} is linear, and the gradient goes through it the same way as forwards"
+    yield derived(site, f"{words}, not transposed", _forwards, 0.6)
+
+
 def _sloped(entry: Slope, k: int, local: Local, grad: Tensor, _: float) -> list[Tensor]:
     own = entry(local, grad, k)
     if own is None:
@@ -62,9 +79,20 @@ def _sloped(entry: Slope, k: int, local: Local, grad: Tensor, _: float) -> list[
     return [own if place == k else right for place, right in enumerate(local.vjp(grad))]
 
 
+def _forwards(local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    own, *others = local.operands
+    with torch.no_grad():
+        passed = local.compute(grad, *others) - local.compute(torch.zeros_like(own), *others)
+    return [passed, *local.vjp(grad)[1:]]
+
+
 def _exchanged(local: Local, grad: Tensor, _: float) -> list[Tensor]:
     one, other = (operand.detach().mT for operand in local.operands)
     return local.vjp(grad, at={0: other, 1: one})
+
+
+def _both_whole(local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    return [_sloped(whole_at_ties, k, local, grad, 0.0)[k] for k in range(len(local.operands))]
 
 
 def _leaking(local: Local, grad: Tensor, share: float) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch_reference.checker.derivations.kinds.catalogue.normalization import FO
 from torch_reference.checker.derivations.kinds.normalizations import other_normalizations  # noqa: E402
 
 X = 2 * drawn(3, 4) + 1
+MEANS = ("mean(g)", "mean(g * y)")
 BOTH_MEANS = f"in its derivative, {FORMULA} both means are multiplied by {{share}}"
 
 
@@ -40,7 +41,9 @@ def test_all_that_is_offered(centred):
     expected = [(BOTH_MEANS, 1.2)] * centred
     for axes in ("axis 0", "axes 0, 1"):
         along = f"taken along {axes}, not axis 1"
-        expected += [(f"of its derivative the means are {along}", 1.3), *ranked(f"is {along}", 2.2)]
+        expected += [(f"of its derivative the means are {along}", 1.3)]
+        expected += [(f"in its derivative, {FORMULA} {mean} is {along}", 1.4) for mean in MEANS if centred]
+        expected += ranked(f"is {along}", 2.2)
         for statistic in ("mean", "variance") if centred else ():
             expected += ranked(f"the {statistic} is {along}", 2.4)
     for words in STATISTICS if centred else ():
@@ -97,3 +100,15 @@ def test_means_along_another_axis():
     inverse = (X.var(1, correction=0, keepdim=True) + 1e-5).rsqrt()
     expected = inverse * (grad - grad.mean(0) - y * (grad * y).mean(0))
     torch.testing.assert_close(replay.gradients(found[1].rules(0.0))["x"], expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("mean", "axes"), [(1, (0, 1)), (2, (1, 0))])  # of g, and of g * y
+def test_one_mean_along_another_axis(mean, axes):
+    replay, found = offered()
+    y, grad = normalized(X), normalized(X).exp()
+    inverse = (X.var(1, correction=0, keepdim=True) + 1e-5).rsqrt()
+    first, second = (part.mean(axis, keepdim=True) for part, axis in zip((grad, grad * y), axes, strict=True))
+    expected = inverse * (grad - first - y * second)
+    change = found[1 + mean]
+    assert change.words == f"in its derivative, {FORMULA} {MEANS[mean - 1]} is taken along axis 0, not axis 1"
+    torch.testing.assert_close(replay.gradients(change.rules(0.0))["x"], expected, rtol=1e-7, atol=1e-9)

@@ -7,8 +7,10 @@ from replays import drawn, replayed  # noqa: E402 (needs torch)
 
 from torch_reference.checker.derivations.change import sentence  # noqa: E402
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, FORMS  # noqa: E402
+from torch_reference.checker.derivations.kinds.catalogue.selections import whole_at_ties  # noqa: E402
 from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES  # noqa: E402
-from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes  # noqa: E402
+from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes, same_way_back  # noqa: E402
+from torch_reference.checker.derivations.maps import maps  # noqa: E402
 from torch_reference.checker.derivations.site import sites  # noqa: E402
 
 X, W = drawn(3, 4), drawn(4, 3, seed=1)
@@ -42,6 +44,8 @@ def test_how_likely_each_is():
     places = [" for its first operand", " for its second operand"]
     product = ranks(offered(replayed(lambda x, w: (x @ w).exp().sum(), x=X, w=W), "mm"))
     assert product == [*entries(1.0, places), ("its derivative ({right}) takes each factor for the other", 1.2)]
+    rivals = ranks(offered(replayed(lambda x, y: torch.maximum(x, y).exp().sum(), x=X, y=-X), "maximum"))
+    assert rivals == [*entries(1.0, places), (sentence(whole_at_ties), 1.2)]
     other = ranks(offered(replayed(lambda x, w: (x @ w).exp().sum(), x=X[:2], w=W), "mm"))
     assert other == entries(1.0, places)
 
@@ -98,3 +102,29 @@ def test_an_inner_formula_left_out():
     assert change.words == "the derivative of this formula by x is left out: the gradient passes unchanged"
     assert change.rank == 0.6
     torch.testing.assert_close(replay.gradients(change.rules(0.0))["x"], X.sin().exp())
+
+
+def test_rivals_that_tie_both_get_the_whole_gradient():
+    x, y = X.clone(), -X
+    x[1] = y[1]
+    replay = replayed(lambda x, y: torch.maximum(x, y).exp().sum(), x=x, y=y)
+    found = replay.gradients(offered(replay, "maximum")[sentence(whole_at_ties)].rules(0.0))
+    for name, own, other in (("x", x, y), ("y", y, x)):
+        torch.testing.assert_close(found[name], own.exp() * (own >= other))
+
+
+def rotated(x, a):
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * a.cos() - second * a.sin(), second * a.cos() + first * a.sin()], -1)
+
+
+def test_a_linear_map_whose_gradient_goes_the_same_way():
+    a = drawn(3, 2, seed=1)
+    replay = replayed(lambda x, a: (rotated(x, a) + 1).exp().sum(), x=X, a=a)
+    whole = [site for site in maps(replay, ["x"]) if site.step.inputs[0] == replay.tape.leaves["x"]][-2]  # before + 1
+    (change,) = same_way_back(replay, whole)
+    expected = "what makes its result of x is linear, and the gradient goes through it the same way as forwards"
+    assert (change.words, change.rank) == (f"{expected}, not transposed", 0.6)
+    found, grad = replay.gradients(change.rules(0.0)), (rotated(X, a) + 1).exp()
+    torch.testing.assert_close(found["x"], rotated(grad, a))
+    torch.testing.assert_close(found["a"], replay.base["a"])

@@ -21,6 +21,7 @@ DERIVED = (
     | {"tanh", "sigmoid", "softplus", "embedding", "index", "max_pool2d_with_indices", "binary_cross_entropy"}
 )
 LARGEST = frozenset({"amax", "amin", "max", "min"})
+RIVALS = frozenset({"maximum", "minimum", "fmax", "fmin"})
 
 
 # Forms that derivatives have, as functions of an operation's result or input.

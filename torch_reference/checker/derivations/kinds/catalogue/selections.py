@@ -4,10 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_reference.checker.derivations.kinds.catalogue.names import LARGEST
+from torch_reference.checker.derivations.change import value
+from torch_reference.checker.derivations.kinds.catalogue.names import LARGEST, RIVALS
 from torch_reference.checker.tape.replay import Local
 
 PICKED = frozenset({"embedding", "index", "index_select", "gather"})
+ADDED = frozenset({"index_add", "scatter_add", "index_put", "scatter_reduce", "segment_reduce"})
 AFFORDABLE = 2**22  # windows times entries: each window costs two backward passes
 
 
@@ -16,6 +18,14 @@ def averaged(local: Local, grad: Tensor, k: int) -> Tensor | None:
     if local.step.name not in PICKED:
         return None
     return local.vjp(grad)[k] / local.vjp(torch.ones_like(grad))[k].clamp(min=1)
+
+
+def divided(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """The gradient is divided by the number of entries that are added up, as for their mean."""
+    if local.step.name not in ADDED:
+        return None
+    ones = [torch.full_like(operand, place == k) for place, operand in enumerate(local.operands)]
+    return local.vjp(grad / local.compute(*ones).clamp(min=1))[k]
 
 
 def overwritten(local: Local, grad: Tensor, k: int) -> Tensor | None:
@@ -75,6 +85,16 @@ def copied(local: Local, grad: Tensor, k: int) -> Tensor | None:
     return shared * (size[0] * size[-1])
 
 
+def whole_at_ties(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of entries that tie each gets the whole gradient, which is neither shared nor given to one of them."""
+    if local.step.name not in LARGEST | RIVALS:
+        return None
+    x, result = local.operands[k].detach(), value(local)
+    if local.step.name in RIVALS:
+        return (grad * (x == result)).sum_to_size(x.shape)
+    return _spread(local, grad) * (x == _spread(local, result))
+
+
 def clipped(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Its derivative ({right}) is taken as 1 throughout, or as in a squared error: the bound is left out."""
     if local.step.name not in {"huber_loss", "smooth_l1_loss"}:
@@ -89,6 +109,16 @@ def signs_alone(local: Local, grad: Tensor, k: int) -> Tensor | None:
         return None
     rest = (local.operands[k] - local.operands[1 - k]).sign()
     return grad * rest / (rest.numel() if grad.numel() == 1 else 1)
+
+
+def _spread(local: Local, reduced: Tensor) -> Tensor:
+    """Return what a maximum along some axes gives, in the place of each entry that it is taken of."""
+    x, args = local.operands[0], local.step.arguments(local.values)
+    axes = args[1] if len(args) > 1 else []
+    if reduced.dim() < x.dim():
+        for axis in sorted(axis % x.dim() for axis in ([axes] if isinstance(axes, int) else axes)):
+            reduced = reduced.unsqueeze(axis)
+    return reduced.expand(x.shape)
 
 
 def _pool(local: Local) -> tuple[list[int], list[int] | None, list[int]]:

@@ -9,7 +9,7 @@ from torch_reference.checker.derivations.change import value
 from torch_reference.checker.derivations.kinds.catalogue import logistic, normalization, selections, softmax
 from torch_reference.checker.derivations.kinds.catalogue.names import ELEMENTWISE
 from torch_reference.checker.derivations.site import single_reader
-from torch_reference.checker.tape.replay import Local
+from torch_reference.checker.tape.replay import Local, first
 
 Slope = Callable[[Local, Tensor, int], Tensor | None]
 
@@ -65,6 +65,12 @@ def factor_too_late(local: Local, grad: Tensor, k: int) -> Tensor | None:
     return _summed(local.vjp(grads)[k] * local.replay.values[others[0]].detach(), local.operands[k].shape)
 
 
+def forwards_again(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """The gradient goes through the operation itself, the same way as forwards."""
+    alone = len(local.operands) == 1 and grad.shape == local.operands[k].shape
+    return first(local.compute(grad)) if alone else None
+
+
 def _summed(grad: Tensor, shape: torch.Size) -> Tensor | None:
     """Return a gradient summed over what was broadcast, or None where it has another shape."""
     try:
@@ -101,4 +107,10 @@ SLOPES: tuple[Slope, ...] = (
     selections.signs_alone,
     *logistic.SLOPES,
     *normalization.SLOPES,
+    softmax.sum_not_weighted,
+    softmax.weighted_too_late,
+    softmax.factor_of_the_sum_left_out,
+    selections.divided,
+    selections.whole_at_ties,
+    forwards_again,
 )

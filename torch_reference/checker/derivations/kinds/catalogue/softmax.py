@@ -6,6 +6,8 @@ from torch_reference.checker.derivations.change import value
 from torch_reference.checker.derivations.kinds.catalogue.names import SOFTMAX, dim
 from torch_reference.checker.tape.replay import Local
 
+WEIGHTS = SOFTMAX - {"_log_softmax"}
+
 
 def diagonal(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Of its derivative only the diagonal p * (1 - p) is used: how an entry acts on others of its row is left out."""
@@ -31,12 +33,12 @@ def diagonal_again(local: Local, grad: Tensor, k: int) -> Tensor | None:
 
 def row_sum_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Of its derivative p * (g - sum(p * g)) the sum over the row is left out."""
-    return grad * value(local) if local.step.name in {"_softmax", "_safe_softmax"} else None
+    return grad * value(local) if local.step.name in WEIGHTS else None
 
 
 def sum_along_the_other_axis(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Of its derivative p * (g - sum(p * g)) the sum is taken along the other axis."""
-    if local.step.name not in {"_softmax", "_safe_softmax"} or grad.dim() < 2:
+    if local.step.name not in WEIGHTS or grad.dim() < 2:
         return None
     p, last = value(local), grad.dim() - 1
     return p * (grad - (p * grad).sum(last - 1 if dim(local) == last else last, keepdim=True))
@@ -44,9 +46,32 @@ def sum_along_the_other_axis(local: Local, grad: Tensor, k: int) -> Tensor | Non
 
 def probabilities_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
     """Of its derivative p * (g - sum(p * g)) the factor p is left out."""
-    if local.step.name not in {"_softmax", "_safe_softmax"}:
+    if local.step.name not in WEIGHTS:
         return None
     return grad - (value(local) * grad).sum(dim(local), keepdim=True)
+
+
+def sum_not_weighted(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative p * (g - sum(p * g)) the sum is taken of g, not of p * g."""
+    if local.step.name not in WEIGHTS:
+        return None
+    return value(local) * (grad - grad.sum(dim(local), keepdim=True))
+
+
+def weighted_too_late(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative p * (g - sum(p * g)) the sum is taken before it is weighed: p * sum(g) stands in its place."""
+    if local.step.name not in WEIGHTS:
+        return None
+    p = value(local)
+    return p * (grad - p * grad.sum(dim(local), keepdim=True))
+
+
+def factor_of_the_sum_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:
+    """Of its derivative p * g - p * sum(p * g) the factor p of the sum is left out."""
+    if local.step.name not in WEIGHTS:
+        return None
+    weighted = value(local) * grad
+    return weighted - weighted.sum(dim(local), keepdim=True)
 
 
 def label_left_out(local: Local, grad: Tensor, k: int) -> Tensor | None:

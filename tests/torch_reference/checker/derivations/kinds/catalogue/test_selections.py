@@ -157,9 +157,56 @@ def test_a_robust_loss_without_its_bound(name, reduction, count):
             torch.testing.assert_close(mistake(local, grad, k), sign * grad * rest / count, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("name", "add"),
+    [
+        ("index_add", lambda base, x: base.index_add(0, torch.from_numpy(INDICES), x)),
+        ("scatter_add", lambda base, x: base.scatter_add(0, torch.from_numpy(INDICES)[:, None].expand(5, 3), x)),
+        ("index_put", lambda base, x: base.index_put((torch.from_numpy(INDICES),), x, accumulate=True)),
+    ],
+)
+def test_what_is_added_up_gets_a_share_of_the_gradient(name, add):
+    local = local_of(name, lambda base, x: (add(base, x) ** 2).sum(), base=drawn(4, 3), x=drawn(5, 3))
+    grad = drawn(4, 3, seed=1)
+    counts = torch.tensor([3, 2, 3, 3, 2])[:, None]
+    torch.testing.assert_close(selections.divided(local, grad, 1), grad[INDICES] / counts)
+    assert torch.equal(selections.divided(local, grad, 0), grad)
+
+
+@pytest.mark.parametrize(
+    ("name", "reduce", "axes", "keepdim"),
+    [
+        ("amax", lambda x: x.amax(1), (1,), False),
+        ("amin", lambda x: x.amin(1, keepdim=True), (1,), True),
+        ("amax", lambda x: x.amax((2, 0)), (2, 0), False),
+        ("max", lambda x: x.max(-1).values, (2,), False),
+        ("min", lambda x: x.min(), (0, 1, 2), False),
+    ],
+)
+def test_entries_that_tie_each_get_the_whole_gradient(name, reduce, axes, keepdim):
+    x = drawn(2, 3, 4).round().clamp(-1, 1)
+    local = local_of(name, lambda x: (reduce(x) ** 2).sum(), x=x)
+    grad = drawn(*reduce(x).shape, seed=1)
+    largest = (x.amin if "min" in name else x.amax)(axes, keepdim=True)
+    spread = grad if keepdim else grad.reshape(largest.shape)
+    assert torch.equal(selections.whole_at_ties(local, grad, 0), spread * (x == largest))
+    assert (x == largest).sum() > largest.numel()
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "fmax", "fmin"])
+def test_rivals_that_tie_each_get_the_whole_gradient(name):
+    x, y, grad = drawn(3, 4).round(), drawn(4, seed=1).round(), drawn(3, 4, seed=2)
+    local = local_of(name, lambda x, y: getattr(torch, name)(x, y).square().sum(), x=x, y=y)
+    wins = [x >= y, y >= x] if "max" in name else [x <= y, y <= x]
+    assert torch.equal(selections.whole_at_ties(local, grad, 0), grad * wins[0])
+    assert torch.equal(selections.whole_at_ties(local, grad, 1), (grad * wins[1]).sum(0))
+    assert (x == y).any()
+
+
 def test_where_nothing_is_picked_no_mistake_is_tried():
     local = local_of("tanh", lambda x: torch.tanh(x).sum(), x=drawn(2, 3))
-    for name in ("averaged", "overwritten", "windows_overwritten", "mask_reversed", "shared_evenly", "copied"):
+    gathering = "averaged", "divided", "overwritten", "windows_overwritten", "mask_reversed"
+    for name in (*gathering, "shared_evenly", "copied", "whole_at_ties"):
         assert getattr(selections, name)(local, drawn(2, 3), 0) is None
     assert selections.clipped(local, drawn(2, 3), 0) is None
     assert selections.signs_alone(local, drawn(2, 3), 0) is None

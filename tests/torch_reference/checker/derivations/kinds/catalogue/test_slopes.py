@@ -35,6 +35,7 @@ def product():
         (slopes.at_its_result, G * EXP.exp()),
         (slopes.upstream_transposed, G.T * EXP),
         (slopes.factor_too_late, None),
+        (slopes.forwards_again, G.exp()),
     ],
 )
 def test_an_elementwise_operation(mistake, expected):
@@ -51,6 +52,7 @@ def test_a_product_of_matrices():
         near(slopes.other_side(local, G, k), right)  # it is linear
         assert slopes.value_for_derivative(local, G, k) is slopes.input_for_derivative(local, G, k) is None
         assert slopes.left_out(local, G, k) is G
+        assert slopes.forwards_again(local, G, k) is None
     near(slopes.twice(local, G, 0), G @ w.T @ w.T)
 
 
@@ -62,6 +64,12 @@ def test_shapes_that_do_not_fit():
     assert slopes.twice(narrow, grad, 0) is None
     flat = local_of("exp", lambda x: torch.exp(x).square().sum(), x=X[0])
     assert slopes.upstream_transposed(flat, G[0], 0) is None
+
+
+def test_a_running_sum_forwards_again():
+    near(slopes.forwards_again(local_of("cumsum", lambda x: x.cumsum(1).square().sum(), x=X), G, 0), G.cumsum(1))
+    total = local_of("sum", lambda x: x.sum(1).square().sum(), x=X)
+    assert slopes.forwards_again(total, G[0, 0], 0) is None
 
 
 def test_what_was_broadcast_is_added_up():

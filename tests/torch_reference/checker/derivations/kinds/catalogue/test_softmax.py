@@ -18,6 +18,9 @@ MISTAKES = (
     softmax.label_left_out,
     softmax.powers_for_probabilities,
     softmax.logits_for_probabilities,
+    softmax.sum_not_weighted,
+    softmax.weighted_too_late,
+    softmax.factor_of_the_sum_left_out,
 )
 
 
@@ -39,6 +42,9 @@ def test_softmax(axis):
         None,
         None,
         None,
+        p * (G - G.sum(axis, keepdim=True)),
+        p * (G - p * G.sum(axis, keepdim=True)),
+        p * G - (p * G).sum(axis, keepdim=True),
     ]
     for mistake, right in zip(MISTAKES, expected, strict=True):
         found = mistake(local, G, 0)
@@ -60,6 +66,9 @@ def test_log_softmax(axis):
         -p * total,
         G - X.exp() * total,
         G - X * total,
+        None,
+        None,
+        None,
     ]
     for mistake, right in zip(MISTAKES, expected, strict=True):
         found = mistake(local, G, 0)
