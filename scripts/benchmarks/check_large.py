@@ -1,10 +1,10 @@
 """Measure what the check costs at the size of real layers, in units of one float32 forward and backward of PyTorch.
 
 For each layer and each face of the check a right gradient and one off by the factor 1.001, each in a process of its
-own: seconds and units without the time of the function under test, how often the reference was evaluated, the verdicts,
-and the peak memory of the process, PyTorch's own 200 to 300 MiB included. Seconds are processor time with one thread,
-which other work on the machine hardly changes. What PyTorch loads at its first backward pass with an upstream gradient,
-for one to two seconds, is loaded before.
+own: seconds and units without the time of the function under test, units with it, how often the reference was
+evaluated, the peak memory of the process, PyTorch's own 200 to 300 MiB included, and the verdicts. Seconds are
+processor time with one thread, which other work on the machine hardly changes. What PyTorch loads at its first backward
+pass with an upstream gradient, for one to two seconds, is loaded before.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from manual_backprop import layers
 from torch_reference import Report, crosscheck, crosscheck_function
 
 FACTOR = 1.001
+LINE = "{:30} {:8} {:8} {:>8} {:>6} {:>6} {:>9} {:>5}  {}"
 REPEATS = 5  # of PyTorch's own pass; the median counts
 Arrays = dict[str, Any]
 Forward = Callable[..., torch.Tensor]
@@ -162,11 +163,12 @@ def measure(title: str, face: str, factor: float, report: Any) -> None:
 
     start = time.process_time()
     found = FACES[face](row, counted, inputs, factor, inside)
-    seconds = time.process_time() - start - inside.seconds
+    whole = time.process_time() - start
+    seconds = whole - inside.seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux counts in KiB
     unit = one_pass(row[1], inputs)
     codes = sorted({gradient.code for gradient in found.gradients.values()})
-    report.send((seconds, seconds / unit, evaluations, ", ".join(codes), peak))
+    report.send((seconds, seconds / unit, whole / unit, evaluations, ", ".join(codes), peak))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -176,9 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--face", choices=FACES, help="default: both")
     options = parser.parse_args(arguments)
     context = multiprocessing.get_context("spawn")
-    print(
-        f"{'layer':30} {'face':8} {'gradient':8} {'seconds':>8} {'units':>6} {'evaluated':>9} {'peak GiB':>8}  verdicts"
-    )
+    print(LINE.format("layer", "face", "gradient", "seconds", "units", "with", "evaluated", "GiB", "verdicts"))
     titles = [title for title in ROWS if options.only in title]
     faces = [options.face] if options.face else list(FACES)
     for title, face, factor in itertools.product(titles, faces, (1.0, FACTOR)):
@@ -187,12 +187,10 @@ def main(arguments: list[str] | None = None) -> int:
         process = context.Process(target=measure, args=(title, face, factor, sender))
         process.start()
         sender.close()
-        seconds, units, evaluations, codes, peak = receiver.recv()
+        seconds, units, whole, evaluations, codes, peak = receiver.recv()
         process.join()
-        print(
-            f"{title:30} {face:8} {gradient:8} {seconds:8.2f} {units:6.0f} {evaluations:9} {peak:8.2f}  {codes}",
-            flush=True,
-        )
+        figures = f"{seconds:.2f}", f"{units:.0f}", f"{whole:.0f}", evaluations, f"{peak:.2f}"
+        print(LINE.format(title, face, gradient, *figures, codes), flush=True)
     return 0
 
 

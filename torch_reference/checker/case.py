@@ -24,6 +24,26 @@ Probe = Callable[[float, bool], tuple[Mapping[str, Array], Mapping[str, Any]] | 
 
 
 @dataclass(frozen=True, eq=False)
+class Given:
+    """A gradient under test.
+
+    Attributes
+    ----------
+    values : array
+        Its entries, in any floating type that holds them without loss.
+    returned : Format
+        The format in which it was returned.
+    """
+
+    values: NDArray[Any]
+    returned: Format
+
+    def widened(self) -> "Given":
+        """Return the same in float64."""
+        return replace(self, values=self.values.astype(np.float64, copy=False))
+
+
+@dataclass(frozen=True, eq=False)
 class Case:
     """One gradient under examination.
 
@@ -32,7 +52,7 @@ class Case:
     name : str
         The input that the loss is differentiated by.
     manual, reference : float64 arrays
-        The gradient under test and autograd's.
+        The gradient under test and autograd's. One that is right may keep the type that it was given in.
     allowed : float64 array
         The difference that rounding explains; shape of the reference.
     inputs : mapping

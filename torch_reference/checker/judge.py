@@ -5,7 +5,7 @@ First rounding, measured ever more closely while a disagreement is left; then ki
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,11 @@ import numpy as np
 
 from torch_reference.checker.allowance import Allowance
 from torch_reference.checker.budget import Budget
-from torch_reference.checker.case import APART, Case, Probe, agree
+from torch_reference.checker.case import APART, Case, Given, Probe, agree
 from torch_reference.checker.causes.diagnosis import Verdict, coarse_cause, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, finite_differences, imprecise
 from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
-from torch_reference.checker.formats import Array, Format
+from torch_reference.checker.formats import Array
 from torch_reference.checker.kinks.mixtures import explains, variants
 from torch_reference.checker.kinks.sides import Sides, decisions_at_risk, other_sides
 from torch_reference.checker.reference.evaluation import Reference, exact
@@ -25,22 +25,6 @@ from torch_reference.checker.rounding import closer, measure
 
 MATCH = "match", "Agrees with autograd to rounding."
 KINK = "kink", "Differs only where the loss is not differentiable, and is a valid subgradient there."
-
-
-@dataclass(frozen=True, eq=False)
-class Given:
-    """A gradient under test.
-
-    Attributes
-    ----------
-    values : float64 array
-        Its entries, without loss.
-    returned : Format
-        The format in which it was returned.
-    """
-
-    values: Array
-    returned: Format
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +77,8 @@ def judge(
     sure = 1.0 if allowance.large else APART  # what is nearer to the limit than that is worth a closer look
     verdicts = _right(cases, sure)
     suspects = [name for name in cases if name not in verdicts]
+    given = {**given, **{name: given[name].widened() for name in suspects}}  # the causes compute with the entries
+    cases |= {name: replace(cases[name], manual=given[name].values) for name in suspects}
     ties = decisions_at_risk(allowance) if suspects else []
     efforts = list(closer(allowance))
     hasty = allowance.large and not ties  # a kink would come before any cause; small arrays get all draws

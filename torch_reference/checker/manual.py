@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from torch_reference.checker.case import Given
 from torch_reference.checker.formats import FLOAT64, Array, format_of
-from torch_reference.checker.judge import Given
 from torch_reference.checker.reference.evaluation import Reference, is_floating
 
 Manual = Callable[..., Mapping[str, Any]]
@@ -70,9 +70,9 @@ def copied(returned: Any, inputs: Mapping[str, Any]) -> Raw:
 def given(gradients: Raw) -> dict[str, Given]:
     """Return the gradients for the judge; whole numbers count as float64."""
     return {
-        name: Given(
-            value.astype(np.float64, copy=False), format_of(value.dtype) if value.dtype.kind == "f" else FLOAT64
-        )
+        name: Given(value, format_of(value.dtype))
+        if value.dtype.kind == "f"
+        else Given(value.astype(np.float64), FLOAT64)
         for name, value in gradients.items()
     }
 

@@ -61,13 +61,13 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
     found, low = experiment.judge(answer, upstream, shapes, fixed)
     verdicts = found.verdicts | _absent(experiment, answer, error, found.verdicts)
     verdicts |= (_rounded(found, low) if low else {}) | _coarser(experiment, answer.outputs)
+    cases, reference = found.cases, found.allowance.reference
+    del found, low
     if not error:
-        arriving = {name: value for name, value in upstream.items() if name not in fixed}
-        cases = found.cases
         trial = Trial(
             experiment.function,
             experiment.inputs,
-            arriving,
+            {name: value for name, value in upstream.items() if name not in fixed},
             experiment.wanted,
             experiment.seed,
             answer,
@@ -81,11 +81,11 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         verdicts |= {name: searched.verdicts[name] for name in unexplained}
     gradients = {
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
-        for name, case in found.cases.items()
+        for name, case in cases.items()
     }
     gradients |= whole_numbers(experiment, answer.outputs, constants)
     ordered = {name: gradients[name] for name in (*answer.outputs, *experiment.wanted)}
-    return Report(ordered, note(ordered, found.allowance.reference))
+    return Report(ordered, note(ordered, reference))
 
 
 def _expected(experiment: Experiment) -> tuple[dict[str, torch.Size], Tensors]:

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from torch_reference.checker.case import Given
 from torch_reference.checker.formats import FLOAT32, Array, format_of
 from torch_reference.checker.functions.loss import Loss
 from torch_reference.checker.functions.low_precision import LowPrecision
 from torch_reference.checker.functions.probes.calls import Answer, Forward, Function, Tensors, forward
 from torch_reference.checker.functions.probes.trial import array, numpy
-from torch_reference.checker.judge import Given, Judgement, judge
+from torch_reference.checker.judge import Judgement, judge
 from torch_reference.checker.reference.evaluation import Reference
 
 
@@ -149,4 +150,4 @@ def is_floating_tensor(value: Any) -> bool:
 
 
 def _given(tensor: torch.Tensor) -> Given:
-    return Given(array(tensor), format_of(tensor.dtype))
+    return Given(numpy(tensor), format_of(tensor.dtype))

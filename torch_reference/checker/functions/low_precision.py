@@ -19,10 +19,9 @@ import numpy as np
 
 from torch_reference.checker.allowance import GAUSSIAN, Allowance, bound, raised
 from torch_reference.checker.budget import Budget
-from torch_reference.checker.case import difference
+from torch_reference.checker.case import Given, difference
 from torch_reference.checker.formats import FLOAT32, Array, Format, coarser_than
 from torch_reference.checker.functions.loss import Loss
-from torch_reference.checker.judge import Given
 from torch_reference.checker.reference.evaluation import Gradients, Reference
 from torch_reference.checker.reference.precisions import ByChance, Cast
 from torch_reference.checker.rounding import distance
