@@ -11,7 +11,7 @@ from torch_reference.checker.case import FEW, MANY, Case, Probe
 from torch_reference.checker.causes.diagnosis import Verdict
 from torch_reference.checker.derivations.derivation import Derivation, derivation
 from torch_reference.checker.derivations.target import Target
-from torch_reference.checker.formats import Array
+from torch_reference.checker.formats import FLOAT32, Array
 from torch_reference.checker.reference.evaluation import Reference
 
 UNEXPLAINED = {"mismatch", "partial"}
@@ -28,13 +28,15 @@ def derived(
 
     All wrong gradients have to come from one wrong step; else those that no simple cause explains.
     """
-    seen = {name: case for name, case in cases.items() if verdicts[name][0] not in OTHER_KINDS and case.finite}
+    noisy = {name for name, case in cases.items() if _perhaps_noise(case, verdicts[name][0])}
+    other = {name for name in cases if verdicts[name][0] in OTHER_KINDS} - noisy
+    seen = {name: case for name, case in cases.items() if name not in other and case.finite}
     wrong = [name for name in seen if not seen[name].right]
     unexplained = [
         name
         for name in wrong
         if (verdicts[name][0] in UNEXPLAINED and not _few(seen[name])) or _way_of_another(name, *verdicts[name])
-    ]
+    ] or [name for name in wrong if name in noisy]
     ended = 0.0
     for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
         shown = {name: case for name, case in seen.items() if case.right or name in names}
@@ -52,6 +54,16 @@ def derived(
     return {
         name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained if verdicts[name][0] in UNEXPLAINED
     }
+
+
+def searched(case: Case, code: str) -> bool:
+    """Say whether a verdict leaves the question open which step went wrong."""
+    return code in WITHOUT_PLACE or _perhaps_noise(case, code)
+
+
+def _perhaps_noise(case: Case, code: str) -> bool:
+    """Say whether only noise of a low precision on every operation explains a gradient: it would excuse much else."""
+    return code == "precision" and FLOAT32.epsilon < case.returned.epsilon <= case.epsilon
 
 
 def _few(case: Case) -> bool:

@@ -16,7 +16,7 @@ from torch_reference.checker.budget import Budget
 from torch_reference.checker.case import APART, Case, Given, Probe, agree
 from torch_reference.checker.causes.diagnosis import Verdict, coarse_cause, diagnose, simple_cause
 from torch_reference.checker.causes.precision import Nudged, finite_differences, imprecise
-from torch_reference.checker.derived import UNEXPLAINED, WITHOUT_PLACE, derived
+from torch_reference.checker.derived import UNEXPLAINED, derived, searched
 from torch_reference.checker.formats import Array
 from torch_reference.checker.kinks.mixtures import explains, variants
 from torch_reference.checker.kinks.sides import Sides, decisions_at_risk, other_sides
@@ -103,10 +103,10 @@ def judge(
     if sides and len(kinked) > 1 and not explains(sides, kinked):
         verdicts |= dict.fromkeys(kinked, ("mismatch", _at_odds(list(kinked))))
     verdicts |= _exchanged(cases, verdicts)
-    if search and WITHOUT_PLACE.intersection(code for code, _ in verdicts.values()):
+    if search and any(searched(cases[name], code) for name, (code, _) in verdicts.items()):
         verdicts |= derived(cases, verdicts, allowance, probe)
     for name in [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]:
-        verdicts[name] = _coarse_cause(cases[name], allowance, probe, budget) or verdicts[name]
+        verdicts[name] = _coarse_cause(cases[name], allowance, probe, budget, search) or verdicts[name]
     if not allowance.finite and not np.isfinite(loss := allowance.reference.loss()):
         verdicts = dict.fromkeys(cases, ("reference", f"The loss of reference is {loss}: it cannot judge a gradient."))
     return Judgement(cases, verdicts, allowance)
@@ -197,8 +197,8 @@ def _cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Ve
     return diagnose(case, partial(imprecise, lower=lower[:1], nudged=_nudges(case, allowance, probe)))
 
 
-def _coarse_cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Verdict | None:
-    """Return what the causes say of a gradient that nothing explains to the last bit."""
+def _coarse_cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget, search: bool) -> Verdict | None:
+    """Return what the causes say of what nothing explains to the last bit; of precision alone before a search."""
     lower = budget.lower(allowance, case.name)
     nudged = _nudges(case, allowance, probe)
     slope = partial(_slope, case.name, allowance.reference)
@@ -207,7 +207,7 @@ def _coarse_cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget
     def inexact(case: Case) -> str | None:
         return imprecise(case, () if seen else lower[1:], nudged) or finite_differences(case, slope)
 
-    return coarse_cause(case, lower[0][1] if lower else case.allowed, inexact)
+    return coarse_cause(case, (lower[0][1] if lower else case.allowed) if search else None, inexact)
 
 
 def _nudges(case: Case, allowance: Allowance, probe: Probe) -> Nudged:

@@ -196,13 +196,13 @@ def test_what_is_asked_of_a_gradient_that_nothing_explains_to_the_last_bit(monke
     allowance = SimpleNamespace(reference=None)
     for manual, lower in (([1.5, 2], []), ([1.6, 2], [FLOAT16])):  # the first was asked for already, within 0.5
         budget = SimpleNamespace(lower=lambda allowance, name: both)
-        found = _coarse_cause(case(manual, [1, 2], 1e-9), allowance, lambda amount, every: None, budget)
+        found = _coarse_cause(case(manual, [1, 2], 1e-9), allowance, lambda amount, every: None, budget, True)
         assert found == ("precision", "finite differences")
         assert asked.pop() == lower
     monkeypatch.setattr(module, "imprecise", lambda case, lower, nudged: "noise")
-    assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, budget) == ("precision", "noise")
+    assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, budget, False) == ("precision", "noise")
     none = SimpleNamespace(lower=lambda allowance, name: [])
-    assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, none) == ("precision", "noise")
+    assert _coarse_cause(case([1.6, 2], [1, 2], 1e-9), allowance, None, none, False) == ("precision", "noise")
 
 
 def test_a_wrong_step_is_searched_for_unless_that_is_declined(monkeypatch):

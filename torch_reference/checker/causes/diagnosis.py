@@ -17,7 +17,8 @@ from torch_reference.checker.causes.structure import partly_wrong, permuted, tra
 from torch_reference.checker.formats import FLOAT32, Array
 
 Verdict = tuple[str, str]
-MENDED = 0.2  # a factor near 1 explains a difference if it leaves less than a fifth of it
+TELLING = 3  # entries that are clearly wrong, below which a number that fits says little
+MENDED = 0.2  # a cause explains a difference if it leaves less than a fifth of it
 
 
 def diagnose(case: Case, imprecise: Callable[[Case], str | None]) -> Verdict:
@@ -46,7 +47,7 @@ def diagnose(case: Case, imprecise: Callable[[Case], str | None]) -> Verdict:
     return "mismatch", mismatch(case)
 
 
-def coarse_cause(case: Case, low: Array, inexact: Callable[[Case], str | None]) -> Verdict | None:
+def coarse_cause(case: Case, low: Array | None, inexact: Callable[[Case], str | None]) -> Verdict | None:
     """Return code and message if one cause explains every entry to the rounding of a lower precision.
 
     That is weaker evidence than an explanation to the last bit, so it is asked for only where there is none.
@@ -55,8 +56,8 @@ def coarse_cause(case: Case, low: Array, inexact: Callable[[Case], str | None]) 
     ----------
     case : Case
         The gradient.
-    low : float64 array
-        What rounding would explain in the next lower precision.
+    low : float64 array or None
+        What rounding would explain in the next lower precision; None if no other cause than precision is asked for.
     inexact : callable
         Returns a message if the error is that of a still lower precision, or of finite differences.
     """
@@ -64,7 +65,9 @@ def coarse_cause(case: Case, low: Array, inexact: Callable[[Case], str | None]) 
         return None
     if message := inexact(case):
         return "precision", message
-    loose = replace(case, allowed=low)
+    if low is None:
+        return None
+    loose = replace(case, allowed=np.minimum(low, MENDED / SLACK * np.abs(case.difference).max(initial=0.0)))
     if loose.wrong.any() and not agree(case.manual, case.reference, low):
         for code, cause in CAUSES:
             if message := cause(loose):
@@ -80,9 +83,12 @@ def simple_cause(case: Case) -> Verdict | None:
         return (code, message) if code else None
     if words := nonfinite(case):
         return "nonfinite", words
-    near = case.excess.max(initial=0.0) <= SLACK  # too near for any cause but a few wrong entries
-    for code, cause in () if near else CAUSES:
-        if words := cause(case):
+    most = float(case.excess.max(initial=0.0))
+    if most <= SLACK:  # too near for any cause but a few wrong entries
+        return None
+    close = case if most >= SLACK / MENDED else replace(case, allowed=MENDED / SLACK * most * case.allowed)
+    for code, cause in CAUSES:
+        if words := cause(close):
             return code, words
     return None
 
@@ -162,6 +168,7 @@ def term(case: Case) -> str | None:
     rest = case.difference
     if not np.isfinite(rest).all():
         return None
+    told = np.count_nonzero(case.excess > SLACK) >= min(TELLING, max(2, case.excess.size))
     own_first = sorted(case.inputs, key=lambda name: name != case.name)
     for name in own_first:
         values = np.asarray(case.inputs[name])
@@ -176,7 +183,7 @@ def term(case: Case) -> str | None:
             allowed = case.allowed + case.epsilon * np.abs(part)
             if not coefficient or not (np.abs(part) > allowed).any() or not agree(rest, part, allowed):
                 continue
-            if np.count_nonzero(case.nontrivial) < 2 and not _round(coefficient):
+            if not told and not _round(coefficient):
                 continue  # any number is a multiple of a single other one
             missing, extra = ("-", "missing, or has the wrong sign"), ("+", "too much: extra, or counted twice")
             symbol, side = missing if np.signbit(coefficient) else extra

@@ -74,8 +74,13 @@ class Site:
 
 
 def sites(replay: Replay, wrong: list[str]) -> list[Site]:
-    """Return the places between the loss and the wrong inputs, those near the loss first."""
+    """Return the places between the loss and the wrong inputs, those near the loss first.
+
+    What a sum weighs by an input is that input's gradient: an output of a function, which all its steps lead to.
+    """
     reached = {replay.tape.leaves[name] for name in wrong}
+    if any(_weighs(replay, number) for number in reached):
+        reached = set(replay.tape.leaves.values())
     groups: dict[tuple[object, ...], list[Step]] = {}
     for step in replay.tape.steps:
         if reached.intersection(step.inputs):
@@ -92,6 +97,12 @@ def _turns(group: tuple[Step, ...]) -> Iterator[Site]:
     if len(group) > 2:
         yield Site(group[1:], group, "in all turns but the first")
         yield Site(group[:-1], group, "in all turns but the last")
+
+
+def _weighs(replay: Replay, number: int) -> bool:
+    product = single_reader(replay, number)
+    total = single_reader(replay, product.outputs[0]) if product and product.name == "mul" else None
+    return total is not None and total.name == "sum" and replay.values[total.outputs[0]].dim() == 0
 
 
 def shown(step: Step) -> str:

@@ -69,7 +69,7 @@ class Target:
             bound = self._bound(name) + ROUNDINGS * self.inside * np.abs(value).max(initial=0.0)
             if not (rest <= leeway * bound).all():
                 return False
-            if name in self.wrong and np.linalg.norm(rest) > self._remains(name):
+            if name in self.wrong and not self._explains(name, rest):
                 return False
         return True
 
@@ -106,10 +106,20 @@ class Target:
         size = np.abs(self.goal[name]).max(initial=0.0)
         return self.allowed[name] + ROUNDINGS * self.inside * size + self.floor + self.epsilon * np.abs(self.goal[name])
 
-    def _remains(self, name: str) -> float:
-        """Return how much of the difference may be left: little of it, beside the rounding of what was returned."""
-        difference = float(np.linalg.norm(self.goal[name] - self.base[name]))
-        return min(REMAINS * difference + self.epsilon * float(np.linalg.norm(self.goal[name])), MOST * difference)
+    def _explains(self, name: str, rest: Array) -> bool:
+        """Say whether little of the difference is left, beside the rounding of what was returned.
+
+        In units of rounding, too: where that is coarse, small entries may be all that tells.
+        """
+        difference, size = self.goal[name] - self.base[name], self.epsilon * self.goal[name]
+        return any(
+            np.linalg.norm(rest / unit)
+            <= min(
+                REMAINS * np.linalg.norm(difference / unit) + np.linalg.norm(size / unit),
+                MOST * np.linalg.norm(difference / unit),
+            )
+            for unit in (1.0, self._bound(name))
+        )
 
     def _telling(self, name: str) -> NDArray[np.intp]:
         """Return the entries that differ most from the right gradient, and the largest ones."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from torch_reference.checker.causes.diagnosis import Verdict
-from torch_reference.checker.derived import UNEXPLAINED
+from torch_reference.checker.derived import searched
 from torch_reference.checker.formats import Array, format_of
 from torch_reference.checker.functions.experiment import Experiment
 from torch_reference.checker.functions.low_precision import LowPrecision
@@ -76,9 +76,9 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
         verdicts = _probed(trial, verdicts, probes)
         if probes and not NEARER.issuperset(code for code, _ in verdicts.values()):
             verdicts |= _better_elsewhere(experiment, trial, verdicts, upstream, shapes, fixed)
-    if unexplained := [name for name, (code, _) in verdicts.items() if code in UNEXPLAINED]:
-        searched, _ = experiment.judge(answer, upstream, shapes, fixed, search=True)
-        verdicts |= {name: searched.verdicts[name] for name in unexplained}
+    if unexplained := [name for name, (code, _) in verdicts.items() if searched(cases[name], code)]:
+        again = experiment.judge(answer, upstream, shapes, fixed, search=True)[0].verdicts
+        verdicts |= {name: again[name] for name in unexplained if again[name][0] not in RIGHT}
     gradients = {
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
         for name, case in cases.items()

@@ -32,6 +32,23 @@ def test_a_fault_is_found_and_named(fault):
     assert not fault.where or found.get(fault.where) in fault.codes.split(), report
 
 
+# the first of each kind and family
+ALIKE = {
+    (family, each.codes): each
+    for family in FAMILIES
+    for each in reversed(family.FAULTS)
+    if each.dtype == torch.float32 and each.codes and not {"mismatch", "precision", "term"} & set(each.codes.split())
+}
+
+
+@pytest.mark.parametrize("fault", ALIKE.values(), ids=str)
+def test_a_fault_has_the_same_name_in_bfloat16(fault):
+    report = checked(fault, torch.bfloat16)
+    found = {name: gradient.code for name, gradient in report.gradients.items() if not gradient.ok}
+    assert set(found.values()) & set(fault.codes.split()), report
+    assert not fault.where or found.get(fault.where) in fault.codes.split(), report
+
+
 @pytest.mark.parametrize("dtype", TYPES, ids=str)
 @pytest.mark.parametrize("right", RIGHT, ids=str)
 def test_what_is_right_is_not_accused(right, dtype):
