@@ -37,7 +37,7 @@ def derived(
         for name in wrong
         if (verdicts[name][0] in UNEXPLAINED and not _few(seen[name])) or _way_of_another(name, *verdicts[name])
     ] or [name for name in wrong if name in noisy]
-    ended = 0.0
+    ended = 0
     for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
         shown = {name: case for name, case in seen.items() if case.right or name in names}
         with np.errstate(all="ignore"):  # a change of a step may overflow
@@ -50,7 +50,7 @@ def derived(
             code = _code(found, names, verdicts)
             return {name: _with_place(verdicts[name], code, found.message) for name in found.affected}
         ended = found or ended
-    words = f" The search for the step that went wrong ended after {ended:.0f} s." if ended else ""
+    words = f" The search for the step that went wrong ended after {ended:,} changes." if ended else ""
     return {
         name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained if verdicts[name][0] in UNEXPLAINED
     }

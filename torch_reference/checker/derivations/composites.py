@@ -17,6 +17,7 @@ from torch_reference.checker.derivations.functions import (
     ELEMENTWISE,
     along,
     binary_cross_entropy,
+    is_even,
     normalized,
     recurrences,
 )
@@ -100,28 +101,31 @@ def _recognised(replay: Replay, results: list[int], before: _Ancestors) -> Itera
     values = {number: value.detach() for number, value in replay.values.items() if _is_array(value)}
     known = [number for number in values if replay.values[number].requires_grad]
     targets = [number for number, value in values.items() if value.min() >= 0 and value.max() <= 1]
+    even = {number for number in results if is_even(values[number])}
     taken: set[tuple[int, str]] = set()
     for x in known:
         later = [y for y in results if before.known(y, x)]
-        found_of_x = _functions(values, x, later), _picks(values, x, later), _two(values, x, later, targets)
+        found_of_x = _functions(values, x, later, even), _picks(values, x, later), _two(values, x, later, targets)
         for found in chain(*found_of_x, _recurrences(values, x, later, known)):
             if (found.number, found.name) not in taken:
                 taken.add((found.number, found.name))
                 yield found
 
 
-def _functions(values: dict[int, Tensor], x: int, later: list[int]) -> Iterator[_Found]:
-    alike = [y for y in later if values[y].shape == values[x].shape and not _same(values[x], values[y])]
+def _functions(values: dict[int, Tensor], x: int, later: list[int], even: set[int]) -> Iterator[_Found]:
+    alike = [y for y in later if values[y].shape == values[x].shape]
+    apart = (_probed(values, alike) - _probed(values, [x])).abs().amax(1) > NEAR if alike else ()
+    alike = [y for y, far in zip(alike, apart, strict=True) if far or not _same(values[x], values[y])]
     if not alike:
         return
-    probes = torch.stack([values[y].reshape(-1)[:PROBED] for y in alike])
+    probes = _probed(values, alike)
     for name, (operator, *arguments) in {**ELEMENTWISE, **along(values[x].dim())}.items():
         result = operator(values[x], *arguments)
         near = (probes - result.reshape(-1)[:PROBED]).abs().amax(1) <= NEAR * (1 + probes.abs().amax(1))
         for place in near.nonzero().reshape(-1).tolist():
             if _same(result, values[alike[place]]):
                 yield _Found(alike[place], name.split(" ")[0], operator, (x,), tuple(arguments))
-    for y in alike:
+    for y in (y for y in alike if y in even):
         for function in normalized(values[x], values[y]):
             yield _Found(y, function.name, function, (x,))
 
@@ -148,21 +152,31 @@ def _pick(classes: Tensor, axis: int, sign: int, whole: Tensor) -> Tensor:
 def _two(values: dict[int, Tensor], x: int, later: list[int], targets: list[int]) -> Iterator[_Found]:
     """Yield binary cross-entropy with logits, of an array of targets."""
     alike = [y for y in later if values[y].shape == values[x].shape]
-    for target in (number for number in targets if alike and values[number].shape == values[x].shape):
+    given = [target for target in targets if values[target].shape == values[x].shape]
+    if not alike or not given:
+        return
+    losses = binary_cross_entropy(_probed(values, [x]), _probed(values, given))
+    rest = losses.unsqueeze(1) - _probed(values, alike).abs()
+    near = rest.abs().amax(2) <= NEAR * (1 + losses.amax(1, keepdim=True))
+    for target, y in ((given[row], alike[column]) for row, column in near.nonzero().tolist()):
         loss = binary_cross_entropy(values[x], values[target])
-        for y in alike:
-            for sign in (1, -1):
-                if _same(sign * loss, values[y]):
-                    picked = partial(torch.mul, torch.tensor(float(sign), dtype=loss.dtype))
-                    name = "binary_cross_entropy"
-                    yield _Found(y, name, binary_cross_entropy, (x, target), (), picked)
+        for sign in (1, -1):
+            if _same(sign * loss, values[y]):
+                picked = partial(torch.mul, torch.tensor(float(sign), dtype=loss.dtype))
+                yield _Found(y, "binary_cross_entropy", binary_cross_entropy, (x, target), (), picked)
+
+
+def _probed(values: dict[int, Tensor], numbers: list[int]) -> Tensor:
+    """Return the first entries of some arrays, a row each."""
+    return torch.stack([values[number].reshape(-1)[:PROBED] for number in numbers])
 
 
 def _recurrences(values: dict[int, Tensor], x: int, later: list[int], known: list[int]) -> Iterator[_Found]:
     """Yield linear recurrences, of an array of decays: they begin with x itself."""
     alike = [y for y in later if values[y].shape == values[x].shape]
-    for y in (y for y in alike if _same(values[x].reshape(-1)[:1], values[y].reshape(-1)[:1])):
-        for a in known:
+    begun = (_probed(values, alike)[:, 0] - values[x].reshape(-1)[0]).abs().tolist() if alike else []
+    for y, off in zip(alike, begun, strict=True):
+        for a in known if off <= NEAR * (1 + values[x].abs().max()) else ():
             for function in recurrences(values[x], values[a], values[y]):
                 yield _Found(y, function.name, function, (x, a))
 

@@ -11,10 +11,14 @@ from torch_reference.checker.derivations.words import code, message
 from torch_reference.checker.reference.evaluation import Reference
 from torch_reference.checker.tape.recording import record
 from torch_reference.checker.tape.replay import Replay
+from torch_reference.checker.tape.steps import Step
 
 WHOLE = {"silu", "gelu"}  # derived by the lines of their formulas, or as a whole
 AGREES = 1e-9  # the recorded steps must give autograd's own gradients, relative to their largest entry
-SMALL, SECONDS, LONGER = 100_000, 2.0, 4.0  # values on a tape up to which two seconds are enough to look
+# Work is counted, not timed, so that any machine finds the same: in tenths of a millisecond of a usual one, of which a
+# change takes one, and one more for so many steps, entries of all values, and multiplications in products of matrices.
+STEPS, ENTRIES, MULTIPLICATIONS = 10, 50_000, 2_000_000
+SMALL, LITTLE, MUCH = 100_000, 20_000, 60_000  # entries up to which little work is enough to look
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,8 @@ class Derivation:
 
 def derivation(
     reference: Reference, target: Target, elsewhere: Callable[[], tuple[Reference, Target] | None]
-) -> Derivation | float | None:
-    """Return what reproduces all wrong gradients; the seconds spent where the time ended before all was tried.
+) -> Derivation | int | None:
+    """Return what reproduces all wrong gradients; how many changes were tried where there were more than affordable.
 
     Parameters
     ----------
@@ -51,7 +55,7 @@ def derivation(
     elsewhere : callable
         Returns the same at inputs that are moved a little, or None.
     """
-    ended = 0.0
+    ended = 0
     for composite in (False, True):
         replay = replayed(reference, target, composite)
         if replay is not None:
@@ -66,7 +70,7 @@ def derivation(
 
 def _explained(
     replay: Replay, target: Target, elsewhere: Callable[[], tuple[Reference, Target] | None], composite: bool
-) -> Derivation | float | None:
+) -> Derivation | int | None:
     """Return what one change of a recorded reference explains."""
 
     def second() -> tuple[Replay, Target] | None:
@@ -75,12 +79,27 @@ def _explained(
         alike = again and [step.func for step in again.tape.steps] == [step.func for step in replay.tape.steps]
         return (again, moved[1]) if moved and again and alike else None
 
-    seconds = SECONDS if sum(value.numel() for value in replay.values.values()) < SMALL else LONGER
+    most = affordable(replay)
     with np.errstate(all="ignore"):  # changes that divide by zero are no explanation, and no warning
-        found, ended = explanations(replay, target, second, seconds)
+        found, ended = explanations(replay, target, second, most)
     if not found:
-        return seconds if ended else None
+        return most if ended else None
     return Derivation(code(found[0], replay), message(found), found[0].affected, found[0].factor)
+
+
+def affordable(replay: Replay) -> int:
+    """Return how many changes of a recorded reference are tried."""
+    entries = sum(value.numel() for value in replay.values.values())
+    products = sum(_multiplications(replay, step) for step in replay.tape.steps)
+    cost = 1 + len(replay.tape.steps) / STEPS + entries / ENTRIES + products / MULTIPLICATIONS
+    return int((LITTLE if entries < SMALL else MUCH) / cost)
+
+
+def _multiplications(replay: Replay, step: Step) -> int:
+    if step.name not in {"mm", "bmm", "convolution"}:
+        return 0
+    one, other = (replay.values[number] for number in step.inputs[:2])
+    return replay.values[step.outputs[0]].numel() * (other[0].numel() if step.name == "convolution" else one.shape[-1])
 
 
 def replayed(reference: Reference, target: Target, composite: bool) -> Replay | None:

@@ -94,14 +94,24 @@ class Normalize:
         return replace(other, count=max(1.0, other.number(x) - less))
 
 
+def is_even(y: Tensor) -> bool:
+    """Say whether sums or means of squares along some axes are near 1: only then is something a normalisation."""
+    squares = [(y * y).sum(axes) for count in range(1, y.dim() + 1) for axes in combinations(range(y.dim()), count)]
+    return any(_is_one(square) or _is_one(square * (square.numel() / y.numel())) for square in squares)
+
+
+def _is_one(square: Tensor) -> bool:
+    return float((square - 1).abs().max()) < SPREAD
+
+
 def normalized(x: Tensor, y: Tensor) -> Iterator[Normalize]:
     """Yield the normalisation that makes y of x, if there is one."""
     for count in range(1, x.dim() + 1):
         for axes in combinations(range(x.dim()), count):
             n = torch.Size([x.shape[axis] for axis in axes]).numel()
             square = (y * y).mean(axes)
-            unit = float((n * square - 1).abs().max()) < SPREAD
-            if n < 2 or not (unit or float((square - 1).abs().max()) < SPREAD):
+            unit = _is_one(n * square)
+            if n < 2 or not (unit or _is_one(square)):
                 continue
             centred = float(y.mean(axes).abs().max()) <= CENTRED * float(y.abs().max())
             for less in (0, 1) if centred else (0,):

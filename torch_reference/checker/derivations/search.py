@@ -1,6 +1,5 @@
 """Look for the change of the reference that makes autograd return the hand-derived gradients."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -30,7 +29,7 @@ FEW = 3  # explanations that are named
 AWAY = 100.0  # times the allowance at the second point, where it was not measured
 WORSE = 1.0  # ranks after which what is left is less likely than what was found
 WRITTEN_OUT = 2.0  # added to the rank of what holds for several operations together: one of them is the better answer
-ALONE = 0.7  # of the time, for one change at a time
+ALONE = 0.7  # of the tries, for one change at a time
 UNLIKELY = 1.4  # rank above which two likely changes may be the better explanation
 WAYS, SLOPES = 1.0, 0.05  # ranks up to which changes are tried two at a time
 UNUSUAL = {0.0: 0.0, 2.0: 1.0, -1.0: 1.0}  # added to the rank of a way that is counted otherwise; any other number: 3
@@ -98,32 +97,35 @@ def _offered(kind: Callable[..., Iterable[Change]], *arguments: Any, later: floa
         return []
 
 
-def explanations(replay: Replay, target: Target, second: Second, seconds: float) -> tuple[list[Explanation], bool]:
-    """Return what reproduces all hand-derived gradients, at a second point too, and whether the time ended before.
+def explanations(replay: Replay, target: Target, second: Second, most: int) -> tuple[list[Explanation], bool]:
+    """Return what reproduces all hand-derived gradients, at a second point too, and whether more was left to try.
 
-    The time is that of the processor, so that a busy machine finds what an idle one finds.
+    At most so many changes are tried, a part of them two at a time.
     """
-    start = time.thread_time()
-    end, ended = start + seconds, False
+    tries, ended = 0, False
     found: list[Explanation] = []
     likely: list[Change] = []
     for change in tqdm(changes(replay, target.wrong), delay=1, disable=None, leave=False, unit=" changes"):
-        if time.thread_time() > start + ALONE * seconds:
-            ended = True
-            break
         if found and change.rank > _best(found) + WORSE:
             continue
+        if tries >= ALONE * most:
+            ended = True
+            break
+        tries += 1
         if explanation := tried(replay, target, change):
             found.append(explanation)
         if change.rank <= (WAYS if change.code == "path" else SLOPES) and not change.site.turns:
             likely.append(change)
     for one, other in combinations(likely if not found or _best(found) > UNLIKELY else [], 2):
-        if time.thread_time() > end:
+        if one.site.step.number == other.site.step.number:
+            continue
+        if tries >= most:
+            ended = True
             break
-        if one.site.step.number != other.site.step.number and (pair := _both(replay, target, one, other)):
+        tries += 1
+        if pair := _both(replay, target, one, other):
             found.append(pair)
             break
-    ended = ended or time.thread_time() > end
     return confirmed(sorted(found, key=lambda explanation: explanation.rank), second), ended
 
 

@@ -5,7 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch_reference.checker.derivations.composites import composites  # noqa: E402 (needs torch)
+from torch_reference.checker.derivations import composites as module  # noqa: E402 (needs torch)
+from torch_reference.checker.derivations.composites import composites  # noqa: E402
+from torch_reference.checker.derivations.functions import binary_cross_entropy  # noqa: E402
 from torch_reference.checker.derivations.regions import regions  # noqa: E402
 from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
 from torch_reference.checker.tape.recording import record  # noqa: E402
@@ -131,6 +133,22 @@ def test_all_turns_of_a_loop_are_one_place():
     found = [site for site in composites(replay(function), ["x"]) if site.step.name == "sigmoid"]
     assert [len(site.steps) for site in found if len(site.steps) == 3] != []
     assert all(len(site.steps) == 3 for site in found)
+
+
+def test_long_loops_are_looked_through_once_for_each_array(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        module, "binary_cross_entropy", lambda *given: asked.append(given) or binary_cross_entropy(*given)
+    )
+
+    def function(x):
+        for _ in range(20):
+            x = torch.sigmoid(x) * torch.tanh(x)
+        return x
+
+    made = replay(function)
+    composites(made, ["x"])
+    assert 0 < len(asked) <= len(made.values)
 
 
 def test_a_normalisation_knows_its_axes_and_its_epsilon():

@@ -7,11 +7,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import wrong_derivations  # noqa: E402 (needs torch)
+from replays import drawn, replayed  # noqa: E402
 from wrong_derivations.garbage import GARBAGE  # noqa: E402
 
 from torch_reference import crosscheck  # noqa: E402
 from torch_reference.checker import derived  # noqa: E402
 from torch_reference.checker.derivations.change import sentence  # noqa: E402
+from torch_reference.checker.derivations.derivation import affordable  # noqa: E402
 from torch_reference.checker.derivations.kinds.catalogue.results import RESULTS  # noqa: E402
 from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES  # noqa: E402
 
@@ -143,6 +145,25 @@ def test_a_single_wrong_entry_of_many_is_no_step_of_the_derivation(monkeypatch):
     rng = np.random.default_rng(0)
     inputs = {"x": rng.standard_normal((30, 20)), "w": rng.standard_normal((20, 10))}
     assert crosscheck(manual, lambda x, w: torch.relu(x @ w).sum(), inputs).gradients["w"].code == "partial"
+
+
+@pytest.mark.parametrize(
+    ("reference", "inputs", "work", "cost"),
+    [
+        # steps / 10, entries / 50,000 and multiplications / 2,000,000
+        (lambda x: torch.tanh(x).sum(), {"x": (100, 100)}, 20_000, 1 + 0.2 + 20_001 / 50_000),
+        (lambda x: torch.tanh(x).sum(), {"x": (50_000,)}, 60_000, 1 + 0.2 + 100_001 / 50_000),
+        (lambda x: torch.tanh(x).sum(), {"x": (49_999,)}, 20_000, 1 + 0.2 + 99_999 / 50_000),
+        (lambda x, w: (x @ w).sum(), {"x": (100, 50), "w": (50, 200)}, 20_000, 1 + 0.2 + 35_001 / 50_000 + 0.5),
+        (lambda x, w: torch.bmm(x, w).sum(), {"x": (4, 10, 50), "w": (4, 50, 20)}, 20_000,
+         1 + 0.2 + 6_801 / 50_000 + 0.02),
+        (lambda x, w: torch.nn.functional.conv2d(x, w).sum(), {"x": (2, 3, 12, 12), "w": (5, 3, 3, 3)}, 20_000,
+         1 + 0.2 + 2_000 / 50_000 + 27_000 / 2_000_000),
+    ],
+)  # fmt: skip
+def test_how_many_changes_are_tried_depends_on_what_is_computed(reference, inputs, work, cost):
+    replay = replayed(reference, **{name: drawn(*shape) for name, shape in inputs.items()})
+    assert affordable(replay) == int(work / cost)
 
 
 def test_a_search_prints_nothing(capfd):

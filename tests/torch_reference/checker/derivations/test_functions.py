@@ -14,6 +14,7 @@ from torch_reference.checker.derivations.functions import (  # noqa: E402
     Recurrence,
     along,
     binary_cross_entropy,
+    is_even,
     normalized,
     recurrences,
 )
@@ -81,6 +82,20 @@ def test_divisors():
 )
 def test_what_is_nearly_a_normalisation_is_none(y):
     assert list(normalized(X, y)) == []
+
+
+@pytest.mark.parametrize(
+    ("y", "even"),
+    [
+        (Normalize((1,), True, 50.0, 1e-3)(X), True),
+        (Normalize((0,), False, 6.0, 1e-3)(X), True),
+        (Normalize((0, 1), True, 1.0, 0.0)(X), True),
+        (Normalize((1,), True, 50.0, 1e-3)(X) * torch.linspace(1, 2, 6)[:, None], False),
+        (X, False),
+    ],
+)
+def test_what_may_be_a_normalisation(y, even):
+    assert is_even(y) == even
 
 
 def test_what_has_one_entry_to_normalise_is_none():

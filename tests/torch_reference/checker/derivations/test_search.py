@@ -106,15 +106,15 @@ def test_the_likeliest_explanation_comes_first_and_the_time_may_end():
     def second():
         asked.append(True)
 
-    found, ended = explanations(REPLAY, target(**wrong), second, 60.0)
+    found, ended = explanations(REPLAY, target(**wrong), second, 9999)
     assert not ended
     assert asked == [True]
     assert found[0].parts[0].words == "its derivative ({right}) is left out: the gradient passes unchanged"
     assert found[0].parts[0].site.step.name == "tanh"
     assert [each.rank for each in found] == sorted(each.rank for each in found)
-    assert explanations(REPLAY, target(**wrong), second, 0.0) == ([], True)
+    assert explanations(REPLAY, target(**wrong), second, 0) == ([], True)
     nothing = {name: drawn(*value.shape, seed=9) for name, value in REPLAY.base.items()}
-    assert explanations(REPLAY, target(**nothing), second, 60.0) == ([], False)
+    assert explanations(REPLAY, target(**nothing), second, 9999) == ([], False)
     assert asked == [True]
 
 
@@ -130,7 +130,7 @@ def both_wrong(function, slope):
     grad = (one * other).exp()
     first, second = slope(one, grad * other), grad * one
     wrong = {"x": first @ w.T + second @ v.T, "w": x.T @ first, "v": x.T @ second}
-    return explanations(replay, target(replay, **wrong), lambda: None, 60.0)
+    return explanations(replay, target(replay, **wrong), lambda: None, 9999)
 
 
 def test_two_likely_changes_explain_what_none_does_alone():
