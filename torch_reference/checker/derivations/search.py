@@ -136,7 +136,7 @@ def _best(found: list[Explanation]) -> float:
 def _both(replay: Replay, target: Target, one: Change, other: Change) -> Explanation | None:
     parts = sorted((one, other), key=lambda change: -change.site.step.number)
     try:
-        gradients = replay.gradients(one.rules(0.0) | other.rules(0.0))
+        gradients = replay.gradients(one.rules(one.share) | other.rules(other.share))
     except Exception:  # they do not fit together
         return None
     matched = target.matched(gradients) == 1.0 and target.met(gradients)

@@ -7,6 +7,7 @@ Operations in place are recorded by what they compute, which `torch.func.functio
 import inspect
 import linecache
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -32,12 +33,13 @@ class _Calls(TorchFunctionMode):
 
     def __init__(self, composite: bool) -> None:
         super().__init__()
-        self.name, self.composite, self.number = "", composite, 0
+        self.name, self.composite = "", composite
+        self.operations: Counter[str] = Counter()  # how often this call has run each
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        self.name, self.number = getattr(func, "__name__", "").strip("_"), self.number + 1
+        self.name, self.operations = getattr(func, "__name__", "").strip("_"), Counter()
         formula = None if self.composite else CALLS.get(func)
         found = formula(*args, **(kwargs or {})) if formula else NotImplemented
         return func(*args, **(kwargs or {})) if found is NotImplemented else found
@@ -51,7 +53,6 @@ class _Recorder(Mode):
         self.numbers: dict[int, int] = {}
         self.alive: list[torch.Tensor] = []
         self.constants: dict[int, torch.Tensor] = {}
-        self.parts: dict[tuple[int, str], int] = {}  # how often one call has run an operation
 
     def number(self, tensor: torch.Tensor) -> int:
         """Give a tensor a number, and keep it, so that no other gets its address."""
@@ -76,7 +77,7 @@ class _Recorder(Mode):
         refs = tuple(self._ref(item) for item in flat)
         result = operator(*args, **kwargs)
         outputs = tuple(self.number(item) for item in tree_flatten(result)[0] if isinstance(item, torch.Tensor))
-        place = self._place(sys._getframe(1), name)
+        place = self._place(sys._getframe(), name)
         self.steps.append(Step(len(self.steps), own, refs, spec, outputs, place, not torch.is_grad_enabled()))
         return result
 
@@ -97,7 +98,7 @@ class _Recorder(Mode):
     def _place(self, frame: FrameType | None, name: str) -> Place:
         """Find the innermost line outside PyTorch, the line of the formula below it and that of `reference` above."""
         line, text, formula, outer, spot, inner = 0, "", "", 0, 0, 0
-        part = self.parts[self.names.number, name] = self.parts.get((self.names.number, name), 0) + 1
+        self.names.operations[name] += 1
         while frame is not None:
             file = frame.f_code.co_filename
             if file in FORMULA_FILES:
@@ -109,7 +110,7 @@ class _Recorder(Mode):
             if frame.f_code is self.code:
                 break
             frame = frame.f_back
-        return Place(self.names.name or name, line, text, formula, outer, (spot, inner, part))
+        return Place(self.names.name or name, line, text, formula, outer, (spot, inner, self.names.operations[name]))
 
 
 def record(reference: Reference, composite: bool = False) -> tuple[Tape, dict[str, torch.Tensor]]:

@@ -49,15 +49,13 @@ class Forward:
     leaves: Tensors
     outputs: Tensors
 
-    def backward(self, upstream: Mapping[str, torch.Tensor], keep: bool = False) -> dict[str, torch.Tensor | None]:
+    def backward(self, upstream: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor | None]:
         """Return the gradient of each leaf for given upstream gradients of the outputs.
 
         Parameters
         ----------
         upstream : mapping of str to tensor
             One for each output that has a part in it.
-        keep : bool
-            Keep what the function has saved, for another backward pass.
         """
         names = [name for name in upstream if self.outputs[name].requires_grad]
         if not names:
@@ -66,7 +64,6 @@ class Forward:
             [self.outputs[name] for name in names],
             list(self.leaves.values()),
             [upstream[name] for name in names],
-            retain_graph=keep,
             allow_unused=True,
         )
         return dict(zip(self.leaves, found, strict=True))
