@@ -56,8 +56,10 @@ class Target:
         if self._near(told):
             return 1.0
         square = float(told @ told)
-        factor = float(told @ self.tell) / square if square > 0 else 0.0
-        if factor == 0 or not np.isfinite(factor) or abs(factor - 1) < max(1e-6, self.epsilon) or told.size < 3:
+        if not square > 0 or told.size < 3:
+            return None
+        factor = float(told @ self.tell) / square
+        if factor == 0 or not np.isfinite(factor) or abs(factor - 1) < self.epsilon:
             return None
         return factor if self._near(factor * told) else None
 

@@ -41,9 +41,9 @@ class Place:
     call: str
     line: int
     text: str
-    formula: str = ""
-    outer: int = 0
-    spot: tuple[int, int, int] = (0, 0, 0)
+    formula: str
+    outer: int
+    spot: tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)

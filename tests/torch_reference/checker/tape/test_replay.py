@@ -1,12 +1,14 @@
 """A recorded reference replayed: as it was, by other rules, and one step by itself."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 from torch_reference.checker.reference.evaluation import Reference  # noqa: E402 (needs torch)
 from torch_reference.checker.tape.recording import record  # noqa: E402
-from torch_reference.checker.tape.replay import Replay, own_backward, reads, way  # noqa: E402
+from torch_reference.checker.tape.replay import Local, Replay, own_backward, reads, way  # noqa: E402
 
 
 def loss(x, w):
@@ -151,6 +153,40 @@ def test_turns_of_a_loop_are_one_group():
     last = replay.tape.steps[-1]
     assert replay.maker(last.outputs[0]) is last
     assert replay.maker(0) is None
+
+
+def test_what_has_no_gradient_has_the_gradient_zero():
+    def reference(x, w):
+        first, _ = x.unbind()
+        return (first.sin().sum() * w).sum()
+
+    replay, _ = replayed(reference, x=np.ones((2, 3)), w=np.ones(2))
+    unused = step_of(replay, "unbind").outputs[1]
+    assert replay.values.keys() - replay.upstream.keys() == {unused}
+    sine = step_of(replay, "sin")
+    pulled = replay.pulled([replay.values[sine.outputs[0]]], [torch.ones(3).double()])
+    assert pulled["w"] is replay.base["w"]
+    gone = replay.gradients({sine.number: lambda values, replay: sine.run(values).detach()})
+    assert_gradients(gone, {"x": np.zeros((2, 3)), "w": np.full(2, 3 * np.sin(1))})
+    loss = replay.tape.steps[-1]
+    gone = replay.gradients({loss.number: lambda values, replay: loss.run(values).detach()})
+    assert_gradients(gone, {"x": np.zeros((2, 3)), "w": np.zeros(2)})
+
+    replay, _ = replayed()
+    product = step_of(replay, "mm")
+    forgetful = replace(product, func=lambda x, w: 3 * x)
+    first, second = Local(forgetful, replay.values, replay).vjp(torch.ones(4, 3).double())
+    assert_gradients({"x": first, "w": second}, {"x": np.full((4, 3), 3), "w": np.zeros((3, 2))})
+
+
+def test_all_results_of_a_step_are_there_beside_a_backward_pass_of_its_own():
+    replay, _ = replayed(lambda x, w: (x.max(1).values * w[:, 0].sum()).sum())
+    local = replay.at(step_of(replay, "max"))
+    values, places = own_backward(local, lambda grad: [5 * local.operands[0]])
+    assert torch.equal(values, replay.values[0].amax(1))
+    assert torch.equal(places, replay.values[0].argmax(1))
+    (found,) = torch.autograd.grad(values.sum(), replay.values[0])
+    assert torch.equal(found, 5 * replay.values[0])
 
 
 def test_a_loss_by_steps_that_nobody_saw_is_refused():
