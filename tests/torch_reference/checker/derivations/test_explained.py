@@ -41,25 +41,48 @@ def ask(reference, target, elsewhere=lambda: None):
     return derivation.derivation(reference, target, elsewhere)
 
 
-@pytest.mark.parametrize(("size", "seconds"), [(49_999, 2.0), (50_000, 4.0)])
-def test_large_tapes_get_more_time_and_say_where_that_was_not_enough(asked, size, seconds):
+def test_what_was_tried_is_told_where_more_was_left(asked):
     calls, answers = asked
     answers += [([], True), ([], False)]
-    question = posed(size=size)  # two arrays of that size and the loss are on the tape
-    assert ask(*question) == seconds
-    assert ask(*question) is None
-    assert [each[-1] for each in calls] == [seconds, seconds]
+    assert ask(*posed()) == derivation.affordable(replayed(tanh, x=drawn(3)))
+    assert ask(*posed()) is None
+    assert calls[0][-1] == calls[1][-1] == derivation.affordable(replayed(tanh, x=drawn(3)))
 
 
 @pytest.mark.parametrize("loss", [torch.nn.functional.silu, torch.nn.functional.gelu])
 def test_formulas_of_some_functions_are_looked_at_line_by_line_too(asked, loss):
     calls, answers = asked
     question = posed(lambda x: loss(x).sum())
-    for ended, seconds in [((True, False), 2.0), ((False, True), 2.0), ((False, False), None)]:
+    for ended in [(True, False), (False, True), (False, False)]:
         answers += [([], each) for each in ended]
-        assert ask(*question) == seconds
+        assert ask(*question) == next((calls[-2 + k][-1] for k in (0, 1) if ended[k]), None)
     composite, written_out = ([step.name for step in call[0].tape.steps] for call in calls[:2])
     assert len(written_out) == 2 < len(composite)
+
+
+@pytest.mark.parametrize(
+    ("loss", "inputs", "work", "cost"),
+    [
+        (tanh, {"x": (3,)}, 20_000, 1 + 2 / 10 + 7 / 50_000),
+        (lambda x: torch.tanh(x).sum().exp(), {"x": (49_998,)}, 20_000, 1 + 3 / 10 + 99_998 / 50_000),
+        (lambda x: torch.tanh(x).sum().exp(), {"x": (49_999,)}, 60_000, 1 + 3 / 10 + 100_000 / 50_000),
+        (
+            lambda x, w: (x @ w).sum(),
+            {"x": (100, 200), "w": (200, 100)},
+            20_000,
+            1 + 2 / 10 + 50_001 / 50_000 + 100 * 200 * 100 / 2_000_000,
+        ),
+        (
+            lambda x, w: torch.conv2d(x, w).sum(),
+            {"x": (1, 4, 40, 40), "w": (16, 4, 5, 5)},
+            20_000,
+            1 + 2 / 10 + (6_400 + 1_600 + 20_736 + 1) / 50_000 + 20_736 * 100 / 2_000_000,
+        ),
+    ],
+)
+def test_the_work_that_a_recording_is_worth_is_shared_among_tries_that_cost_as_much(loss, inputs, work, cost):
+    made = replayed(loss, **{name: drawn(*shape) for name, shape in inputs.items()})
+    assert derivation.affordable(made) == int(work / cost)
 
 
 def test_the_first_recording_that_explains_it_ends_the_search(asked):
