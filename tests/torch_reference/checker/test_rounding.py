@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 from torch_reference import crosscheck  # noqa: E402 (needs torch)
+from torch_reference.checker import allowance, rounding  # noqa: E402
 from torch_reference.checker.allowance import raised  # noqa: E402
 from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
-from torch_reference.checker.rounding import measure  # noqa: E402
+from torch_reference.checker.reference.operations import FUSED, SUMS_BY_RESULT  # noqa: E402
+from torch_reference.checker.rounding import CLOSER, closer, distance, measure  # noqa: E402
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -102,3 +104,92 @@ def test_a_scatter_is_raised_by_chance_at_most(seed, draws):
     assert (higher >= scatter).all()
     assert (higher <= np.maximum(scatter, scatter.size ** (1 / draws) * scatter)).all()
     assert (higher <= np.maximum(scatter, scatter.mean(axis=0))).all()
+
+
+def counted(loss, **inputs):
+    """Return a reference, and a list that is as long as it was evaluated often."""
+    calls = []
+
+    def reference(**tensors):
+        calls.append(tensors)
+        return loss(**tensors)
+
+    return Reference(reference, inputs, tuple(inputs)), calls
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "draws"),
+    [(np.float64, 3, [2, 8, 24, 24]), (np.float32, 3, [4, 10, 26, 26]), (np.float64, 30, [1, 2, 6, 6])],
+)
+def test_each_effort_adds_its_draws(monkeypatch, dtype, size, draws):
+    monkeypatch.setattr(allowance, "LARGE", 30)
+    reference, calls = counted(lambda x: (x * x).sum(), x=np.zeros(size, dtype))
+    known = measure(reference)
+    found = [known.draws]
+    assert len(calls) == 1 + known.draws
+    for effort in closer(known):
+        known = measure(reference, effort, known)
+        found.append(known.draws)
+    assert found == draws
+    assert len(calls) == 1 + known.draws + 2  # with naive sums, and to see whether there is a softplus
+    assert (known.evaluated, known.epsilon) == (2.0**-52, np.finfo(dtype).eps)
+
+
+def test_softplus_is_also_computed_exactly():
+    reference, calls = counted(lambda x: torch.nn.functional.softplus(x).sum(), x=np.array([1.0, 25.0]))
+    known = measure(reference, CLOSER[-1])
+    assert len(calls) == 1 + 3
+    assert known.draws == 0
+    # 1 - sigmoid(25) and the other way to round
+    np.testing.assert_allclose(known.extra["x"], [0.0, 1.4e-11], rtol=0.01, atol=2e-16)
+
+
+def test_naive_sums_show_what_they_do_unless_they_decide_otherwise():
+    x = np.full(2000, 0.1, np.float32)
+    smooth, _ = counted(lambda x: x.sum() ** 2 / 2, x=x)
+    extra = measure(smooth, CLOSER[-1]).extra["x"]
+    assert (extra > 1e-4).all()
+    split, _ = counted(lambda x: torch.relu(x.sum() - 2000 * float(x[0].detach())), x=x)
+    assert measure(split, CLOSER[-1]).extra.get("x", np.zeros(1)).max() < 1
+
+
+@pytest.mark.parametrize(("size", "first"), [(3, frozenset()), (2**19, FUSED - SUMS_BY_RESULT)])
+def test_noise_goes_into_fused_operations_where_one_looks_closer_or_draws_are_dear(monkeypatch, size, first):
+    seen = []
+
+    def drawn(known, number, decompose):
+        seen.append(decompose)
+        return known
+
+    monkeypatch.setattr(rounding, "_drawn", drawn)
+    reference, _ = counted(lambda x: x.sum(), x=np.zeros(size))
+    for effort in (rounding.FIRST, CLOSER[0]):
+        measure(reference, effort)
+    assert seen == [first, FUSED]
+
+
+def test_noise_decides_nothing_otherwise():
+    reference, calls = counted(lambda x: torch.relu(1e8 * (3 * x - 1)).sum(), x=np.full(40, 1 / 3))
+    known = measure(reference)
+    assert len(calls) == 1 + 2 + 1 + 2  # each draw decides otherwise and is made again, as the plain one decided
+    assert known.moved["x"].max() < 1e-5
+
+
+def test_a_loss_that_fails_in_float64_is_not_called_again():
+    def fails(x):
+        raise ArithmeticError
+
+    reference, calls = counted(fails, x=np.ones(3))
+    with pytest.raises(ArithmeticError):
+        measure(reference)
+    assert len(calls) == 1
+
+
+def test_a_loss_of_single_numbers_is_held_to_float64():
+    assert measure(counted(lambda a: a * a, a=1.5)[0]).evaluated == 2.0**-52
+
+
+def test_what_is_not_finite_is_at_no_distance():
+    one = {"x": np.array([1.0, np.inf, np.nan, -2.0])}
+    assert distance(one, {"x": np.array([3.0, 1.0, 1.0, np.inf])})["x"].tolist() == [2, 0, 0, 0]
+    assert distance({"x": np.zeros(0)}, {"x": np.zeros(0)})["x"].size == 0

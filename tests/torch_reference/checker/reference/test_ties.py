@@ -1,5 +1,7 @@
 """Decisions that rounding could have taken the other way: found, taken there, and kept where they were."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from torch.nn import functional as F  # noqa: E402, N812 (needs torch)
 from torch_reference.checker.kinks.sides import decisions_at_risk  # noqa: E402
 from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
 from torch_reference.checker.reference.reading import decided  # noqa: E402
-from torch_reference.checker.reference.ties import HoldDecisions, Recorder, TieBreak  # noqa: E402
+from torch_reference.checker.reference.ties import HoldDecisions, Recorder, TieBreak, find_ties  # noqa: E402
 from torch_reference.checker.rounding import measure  # noqa: E402
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -116,6 +118,35 @@ def test_held_decisions_stay(seed):
     expected = Reference(loss, {"x": first}, ("x",)).gradients(recorder)["x"]
     held = Reference(loss, {"x": second}, ("x",)).gradients(HoldDecisions(recorder.decisions))["x"]
     np.testing.assert_array_equal(held, expected)
+
+
+def test_decisions_of_another_kind_or_shape_are_not_held():
+    plain, first, second = Recorder(), np.array([[1.0, -1.0]]), np.array([[-2.0, 3.0]])
+    Reference(lambda x: F.relu(x).sum() + x.amax(), {"x": first}, ("x",)).gradients(plain)
+    for loss, expected in (
+        (lambda x: F.relu(x).sum() + 5 * x.amax(), [6, 0]),  # as they were
+        (lambda x: 5 * x.amax() + F.relu(x).sum(), [0, 6]),  # in another order
+        (lambda x: F.relu(x[:, 1:]).sum() + 5 * F.relu(x[:, 1:]).sum(), [0, 6]),  # of fewer entries
+    ):
+        found = Reference(loss, {"x": second}, ("x",)).gradients(HoldDecisions(plain.decisions))
+        assert found["x"].tolist() == [expected]
+
+
+def test_what_noise_moves_is_within_reach_of_the_mean_change():
+    def decision(*margin):
+        return SimpleNamespace(
+            margin=lambda: torch.tensor(margin), near=lambda number, reach: [(number, *reach.tolist())]
+        )
+
+    def recorded(*decisions, opened=(True, True), repeats=()):
+        return SimpleNamespace(decisions=decisions, open=opened, repeats=lambda number: number in repeats)
+
+    plain = decision(1.0, 2.0), decision(5.0)
+    noisy = [[decision(1.5, 2.0), decision(4.0)], [decision(1.0, 1.0)], [decision(torch.nan, 2.0), decision(1.0, 2.0)]]
+    assert find_ties(recorded(*plain), noisy, 6.0) == [(0, 1.0, 2.0), (1, 6.0)]
+    assert find_ties(recorded(*plain), [], 6.0) == [(0, 0.0, 0.0), (1, 0.0)]
+    assert find_ties(recorded(*plain, opened=(True, False)), [], 6.0) == [(0, 0.0, 0.0)]
+    assert find_ties(recorded(*plain, repeats=(0,)), [], 6.0) == [(1, 0.0)]
 
 
 @pytest.mark.parametrize(
