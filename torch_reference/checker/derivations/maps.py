@@ -15,9 +15,9 @@ LONGEST = 400  # steps that are followed from an array on
 
 
 def maps(replay: Replay, wrong: list[str]) -> Iterator[Site]:
-    """Yield the linear maps of each array onto one of its shape, by two steps or more."""
+    """Yield the linear maps of each array onto one of its shape, by two steps or more, whole loops among them."""
     numbers = [replay.tape.leaves[name] for name in wrong]
-    numbers += [number for site in sites(replay, wrong) if not site.turns for number in site.step.outputs]
+    numbers += [number for site in sites(replay, wrong) if len(site.group) == 1 for number in site.step.outputs]
     for x in numbers:
         if replay.values[x].is_floating_point() and replay.values[x].dim():
             yield from _maps_of(replay, x)
@@ -29,6 +29,7 @@ def _maps_of(replay: Replay, x: int) -> Iterator[Site]:
     start = maker.number + 1 if maker else 0
     dependent, linear = {x}, {x}
     steps: list[Step] = []
+    turns = {step for group in replay.groups if len(group) > 1 for step in group}
     for step in replay.tape.steps[start : start + LONGEST]:
         if not dependent.intersection(step.inputs):
             continue
@@ -38,7 +39,7 @@ def _maps_of(replay: Replay, x: int) -> Iterator[Site]:
         linear.update(step.outputs)
         steps.append(step)
         y = step.outputs[0]
-        if step.name not in VIEWS and replay.values[y].shape == replay.values[x].shape:
+        if step.name not in VIEWS and step not in turns and replay.values[y].shape == replay.values[x].shape:
             needed = _needed(steps, y)
             if sum(each.name not in VIEWS for each in needed) > 1:
                 yield _site(needed, x, y)

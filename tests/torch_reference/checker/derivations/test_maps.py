@@ -57,6 +57,17 @@ def test_factors_do_not_depend_on_the_array(function, names):
     assert found(function, y=Y) == names
 
 
+def test_a_loop_is_a_map_as_a_whole():
+    def scan(x, y):
+        states = [x[0]]
+        for step in range(1, 3):
+            states.append(y[step] * states[-1] + x[step])
+        return torch.stack(states)
+
+    assert found(scan, y=Y) == [["select", "mul", "select", "add", "mul", "select", "add", "stack"]]
+    assert found(scan, inner=True, y=Y) == []
+
+
 def test_only_what_wrong_gradients_go_through():
     assert found(lambda x, y: x.flip(0).flip(1) + y, wrong=["y"], y=Y) == []
 

@@ -46,6 +46,23 @@ def test_whole_numbers_have_to_be_the_same(returned, code, message, wrong):
     assert "tie" not in found.message
 
 
+@pytest.mark.parametrize(("returned", "right", "code"), [([5], [3], "mismatch"), ([0, 0], [3, 3], "zero")])
+def test_one_number_and_zeros_have_no_constant_added(returned, right, code):
+    assert judged(returned, right).code == code
+
+
+def test_a_reference_that_refuses_other_inputs_has_no_ties():
+    def reference(x):
+        if (x != 1).any():
+            raise ValueError("only ones")
+        return x, torch.tensor([1, 2])
+
+    experiment = Experiment(reference, reference, {"x": torch.ones(2)}, 0, torch.device("cpu"))
+    outputs = {"output.0": torch.ones(2), "output.1": torch.tensor([1, 3])}
+    found = whole_numbers(experiment, outputs, {"output.0": torch.ones(2), "output.1": torch.tensor([1, 2])})
+    assert found["output.1"].code == "partial"
+
+
 def test_truth_values_have_to_be_the_same():
     assert judged([True, False], [True, False]).code == "match"
     assert judged([True, True, False], [True, False, True]).code == "partial"
