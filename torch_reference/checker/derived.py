@@ -18,6 +18,7 @@ UNEXPLAINED = {"mismatch", "partial"}
 WITHOUT_PLACE = UNEXPLAINED | {"term"}
 OTHER_KINDS = {"kink", "precision", "nonfinite", "shape", "unreduced"}  # nothing that a step of the derivation does
 STEPS = 4  # of their own precision, at least
+ALONE = 3  # gradients that are explained one by one, if there was time to try all changes on them together
 NEARBY = 1e-3  # how far inputs move to see whether an explanation holds there too, relative
 
 
@@ -26,7 +27,7 @@ def derived(
 ) -> dict[str, Verdict]:
     """Return better verdicts on gradients that are `mismatch` or `partial`, and on those wrong for the same reason.
 
-    All wrong gradients have to come from one wrong step; else those that no simple cause explains.
+    All wrong gradients have to come from one wrong step; else those that no simple cause explains, or each from one.
     """
     noisy = {name for name, case in cases.items() if _perhaps_noise(case, verdicts[name][0])}
     other = {name for name in cases if verdicts[name][0] in OTHER_KINDS} - noisy
@@ -37,8 +38,11 @@ def derived(
         for name in wrong
         if (verdicts[name][0] in UNEXPLAINED and not _few(seen[name])) or _way_of_another(name, *verdicts[name])
     ] or [name for name in wrong if name in noisy]
+    explained: dict[str, Verdict] = {}
     ended = 0
-    for names in [wrong, unexplained][: 1 + (wrong != unexplained)] if unexplained else []:
+    for names in _together(wrong, unexplained):
+        if explained.keys() & set(names) or (ended and len(names) < len(unexplained)):
+            continue
         shown = {name: case for name, case in seen.items() if case.right or name in names}
         with np.errstate(all="ignore"):  # a change of a step may overflow
             found = derivation(
@@ -48,12 +52,19 @@ def derived(
             )
         if isinstance(found, Derivation):
             code = _code(found, names, verdicts)
-            return {name: _with_place(verdicts[name], code, found.message) for name in found.affected}
-        ended = found or ended
+            explained |= {name: _with_place(verdicts[name], code, found.message) for name in found.affected}
+        else:
+            ended = found or ended
     words = f" The search for the step that went wrong ended after {ended:,} changes." if ended else ""
     return {
         name: (verdicts[name][0], verdicts[name][1] + words) for name in unexplained if verdicts[name][0] in UNEXPLAINED
-    }
+    } | explained
+
+
+def _together(wrong: list[str], unexplained: list[str]) -> list[list[str]]:
+    """Return the gradients that one step may explain together, the most first; at last each alone."""
+    groups = [wrong, unexplained, *([name] for name in unexplained[:ALONE])] if unexplained else []
+    return [group for place, group in enumerate(groups) if group not in groups[:place]]
 
 
 def searched(case: Case, code: str) -> bool:

@@ -17,6 +17,7 @@ from torch_reference.checker.causes.structure import partly_wrong, permuted, tra
 from torch_reference.checker.formats import FLOAT32, Array
 
 Verdict = tuple[str, str]
+UPSTREAM = "the upstream gradient of "  # how a function's face calls those
 TELLING = 3  # entries that are clearly wrong, below which a number that fits says little
 MENDED = 0.2  # a cause explains a difference if it leaves less than a fifth of it
 
@@ -69,6 +70,8 @@ def coarse_cause(case: Case, low: Array | None, inexact: Callable[[Case], str | 
         return None
     loose = replace(case, allowed=np.minimum(low, MENDED / SLACK * np.abs(case.difference).max(initial=0.0)))
     if loose.wrong.any() and not agree(case.manual, case.reference, low):
+        if message := passed_on(case):
+            return "derivative", message
         for code, cause in CAUSES:
             if message := cause(loose):
                 return code, message + " (In a lower precision than the inputs'.)"
@@ -189,6 +192,18 @@ def term(case: Case) -> str | None:
             symbol, side = missing if np.signbit(coefficient) else extra
             shown = f"{abs(coefficient):.6g} * {words}"
             return f"manual = right gradient {symbol} {shown}: the term {shown} is {side}."
+    return None
+
+
+def passed_on(case: Case) -> str | None:
+    """Recognise an upstream gradient that is passed on as it came, or times a number."""
+    for name, values in case.inputs.items():
+        if name.startswith(UPSTREAM) and np.shape(values) == case.manual.shape:
+            allowed = case.allowed + case.epsilon * np.abs(values)
+            factor = ratio(replace(case, reference=np.asarray(values, np.float64), allowed=allowed))
+            if factor is not None and np.count_nonzero(case.excess > SLACK) >= 2:
+                times = "" if math.isclose(factor, 1, rel_tol=1e-6) else f"{factor:.6g} times "
+                return f"It is {times}{name}: the derivative of what lies between is left out."
     return None
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from torch_reference.checker.derivations.change import TURNS, Change, checked
 from torch_reference.checker.derivations.composites import composites
+from torch_reference.checker.derivations.kinds.blocks import other_blocks
 from torch_reference.checker.derivations.kinds.copies import miscounted_copies
 from torch_reference.checker.derivations.kinds.normalizations import other_normalizations
 from torch_reference.checker.derivations.kinds.readings import other_readings
@@ -61,7 +62,11 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
         written_out = composites(replay, wrong)
     except RuntimeError:  # a type that PyTorch has no softmax for
         written_out = []
-    for kinds in ((other_ways, other_slopes, other_targets), (other_readings,), (other_upstreams, changed_results)):
+    for kinds in (
+        (other_ways, other_slopes, other_targets),
+        (other_readings, other_blocks),
+        (other_upstreams, changed_results),
+    ):
         found: list[Change] = []
         for site in places:
             for kind in kinds:
@@ -134,13 +139,17 @@ def _best(found: list[Explanation]) -> float:
 
 
 def _both(replay: Replay, target: Target, one: Change, other: Change) -> Explanation | None:
+    """Return what two changes explain as they are, or as two ways of the wrong sign."""
     parts = sorted((one, other), key=lambda change: -change.site.step.number)
-    try:
-        gradients = replay.gradients(one.rules(one.share) | other.rules(other.share))
-    except Exception:  # they do not fit together
-        return None
-    matched = target.matched(gradients) == 1.0 and target.met(gradients)
-    return Explanation(tuple(parts), affected=target.affected(gradients)) if matched else None
+    turned = [replace(part, share=-1.0) for part in parts if part.fitted and part.code == "path"]
+    for both in (parts, turned) if len(turned) == len(parts) else (parts,):
+        try:
+            gradients = replay.gradients(both[0].rules(both[0].share) | both[1].rules(both[1].share))
+        except Exception:  # they do not fit together
+            return None
+        if target.matched(gradients) == 1.0 and target.met(gradients):
+            return Explanation(tuple(both), affected=target.affected(gradients))
+    return None
 
 
 def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:
@@ -170,7 +179,7 @@ def _gradients(replay: Replay, change: Change, share: float) -> Gradients:
     local = replay.at(change.site.step)
     passed = checked(local, change.backward(local, grad, share))
     differences = {
-        k: other - own
+        k: (other - own).detach()
         for k, (own, other) in enumerate(zip(local.vjp(grad), passed, strict=True))
         if local.operands[k].requires_grad
     }

@@ -139,7 +139,7 @@ def find_ties(plain: Recorder, noisy: Sequence[Sequence[Decision]], factor: floa
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [item for item in tree_flatten(tree)[0] if isinstance(item, torch.Tensor)]
+    return [each for each in tree_flatten(tree)[0] if isinstance(each, torch.Tensor) and each.layout == torch.strided]
 
 
 def _memory(tensor: torch.Tensor) -> int:

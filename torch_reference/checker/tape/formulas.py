@@ -140,6 +140,12 @@ def gelu(x: Tensor, *, approximate: str = "none") -> Any:
     return x * gate
 
 
+def prelu(x: Tensor, weight: Tensor) -> Any:
+    """X itself, times a weight where it is negative."""
+    negative = weight * x
+    return torch.where(x > 0, x, negative)
+
+
 def glu(x: Tensor, dim: int = -1) -> Any:
     """First half times sigmoid of the second half."""
     half = x.shape[dim] // 2
@@ -185,4 +191,5 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "silu": silu,
     "gelu": gelu,
     "glu": glu,
+    "_prelu_kernel": prelu,
 }

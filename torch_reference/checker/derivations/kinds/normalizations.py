@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torch_reference.checker.derivations.change import Change, derived, every, exchanged, value
 from torch_reference.checker.derivations.functions import Normalize
+from torch_reference.checker.derivations.kinds.blocks import beyond
 from torch_reference.checker.derivations.kinds.catalogue.normalization import (
     FORMULA,
     STATISTICS,
@@ -47,6 +48,9 @@ def other_normalizations(replay: Replay, site: Site) -> Iterator[Change]:
                     yield from _four_ways(site, f"the variance is taken {along}", partial(_of, function, other), 2.4)
     for words, statistics in STATISTICS.items() if function.centred else ():
         yield from _four_ways(site, words, statistics, 2.2)
+    for more in beyond(function.number(x)) if function.centred else ():
+        words = f"the variance counts {more} entries of 0 beyond the end of its axis: they are not masked"
+        yield from _four_ways(site, words, partial(_unmasked, more), 1.6)
     for epsilon in USUAL:
         if abs(epsilon - function.epsilon) > 1e-3 * epsilon:
             yield from _four_ways(site, f"epsilon is {epsilon:g}", partial(_of, function, function), 2.3, epsilon)
@@ -83,6 +87,11 @@ def _four_ways(
 
 def _of(means: Normalize, variances: Normalize, _: Normalize, x: Tensor) -> Statistics:
     return means.mean(x), variances.variance(x)
+
+
+def _unmasked(more: int, function: Normalize, x: Tensor) -> Statistics:
+    mean = function.mean(x)
+    return mean, function.variance(x) + more / function.count * mean**2
 
 
 def _means(other: Normalize, local: Local, grad: Tensor, _: float) -> list[Tensor]:

@@ -88,6 +88,8 @@ def _others(
             words = "the transpose" if saved.dim() == 2 else f"axes {one} and {two} swapped"
             rank = 0.8 if (one, two) == (saved.dim() - 2, saved.dim() - 1) else 1.2
             yield words, partial(_swapped, one, two), rank, False
+    if site.step.name in {"mm", "bmm"} and 1 < saved.shape[-1] != saved.shape[-2] > 1:
+        yield "its own entries reshaped, where it is to be transposed", _reshaped, 0.8, False
     if saved.dim() >= 2:
         yield "both last axes flipped", _flipped, 1.4, False
     for name, function in ACTIVATIONS.items():
@@ -116,6 +118,10 @@ def _upstream(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
 
 def _flipped(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
     return saved.flip(-1, -2)
+
+
+def _reshaped(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
+    return saved.reshape(saved.mT.shape).mT
 
 
 def _swapped(one: int, two: int, local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:

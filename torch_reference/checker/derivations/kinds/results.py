@@ -18,25 +18,26 @@ def changed_results(replay: Replay, site: Site) -> Iterator[Change]:
     local = replay.at(site.step)
     likely = 0.3 if site.step.name in SOFTMAX else 2.0  # softmax twice, or along the other axis, is a common mistake
     for number, entry in enumerate(RESULTS):
-        yield from _four_ways(site, sentence(entry), entry, likely + 0.01 * number)
+        yield from four_ways(site, sentence(entry), entry, likely + 0.01 * number)
     for k in range(len(local.operands) if len(local.operands) > 1 else 0):
         words = f"is left out of the forward pass: operand {k + 1} goes on alone"
-        yield from _four_ways(site, words, partial(_alone, k=k), 2.5)
+        yield from four_ways(site, words, partial(_alone, k=k), 2.5)
     for axis in _axes(local):
-        yield from _four_ways(
+        yield from four_ways(
             site, f"is taken along axis {axis}, not {dim(local)}", partial(_along, axis=axis), likely + 0.2
         )
     if site.step.name in ELEMENTWISE and len(local.operands) == 1:
         for name, function in ACTIVATIONS.items():
-            yield from _four_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
+            yield from four_ways(site, f"{name} stands in its place", partial(_instead, function=function), 3.0)
 
 
 def formula_left_out(site: Site) -> Iterator[Change]:
     """Yield a formula of several steps left out of the forward pass."""
-    yield from _four_ways(site, "this formula is left out of the forward pass", partial(_alone, k=0), 2.5)
+    yield from four_ways(site, "this formula is left out of the forward pass", partial(_alone, k=0), 2.5)
 
 
-def _four_ways(site: Site, words: str, entry: Result, rank: float) -> Iterator[Change]:
+def four_ways(site: Site, words: str, entry: Result, rank: float) -> Iterator[Change]:
+    """Yield another result: derived rightly, with the right derivative or formula, and in the backward pass alone."""
     more = rank + (0.3 if rank < 1 else 0.0)  # what is likely is so as a whole
     yield Change("derivative", site, words, every(site, lambda local, _: _result(local, entry)), rank)
     alone = f"{words}, in the forward pass alone"

@@ -28,17 +28,18 @@ from torch_reference.checker.derivations.kinds.catalogue.slopes import SLOPES, S
 from torch_reference.checker.derivations.site import Site, described
 from torch_reference.checker.tape.replay import Local, Replay
 
+APART = frozenset("add sub mul div mm bmm where".split())  # those whose operands have derivatives of their own
+
 
 def other_slopes(replay: Replay, site: Site) -> Iterator[Change]:
     """Yield the mistakes of the catalogue, and the derivatives of other functions."""
     local = replay.at(site.step)
     for number, entry in enumerate(SLOPES):
+        rank = 0.05 * number + (0.0 if site.step.name in DERIVED else 0.6) + (0.4 if len(local.operands) > 1 else 0.0)
         for k in flowing(local):
-            words = sentence(entry) + which(local, k)
-            rank = (
-                0.05 * number + (0.0 if site.step.name in DERIVED else 0.6) + (0.4 if len(local.operands) > 1 else 0.0)
-            )
-            yield derived(site, words, partial(_sloped, entry, k), rank)
+            yield derived(site, sentence(entry) + which(local, k), partial(_sloped, entry, (k,)), rank)
+        if len(flowing(local)) == 2 and site.step.name not in APART:
+            yield derived(site, f"{sentence(entry)}, for both operands", partial(_sloped, entry, (0, 1)), rank)
     if site.step.name in {"mm", "bmm"} and local.operands[0].shape == local.operands[1].mT.shape:
         words = "its derivative ({right}) takes each factor for the other"
         yield derived(site, words, _exchanged, 1.2)
@@ -62,7 +63,7 @@ def inner_left_out(replay: Replay, site: Site) -> Iterator[Change]:
     """Yield the derivative of an inner function, a formula of one array, left out."""
     inner = described(replay, site.step.inputs[0])
     words = f"the derivative of this formula by {inner} is left out: the gradient passes unchanged"
-    yield derived(site, words, partial(_sloped, left_out, 0), 0.6)
+    yield derived(site, words, partial(_sloped, left_out, (0,)), 0.6)
 
 
 def same_way_back(replay: Replay, site: Site) -> Iterator[Change]:
@@ -72,11 +73,14 @@ def same_way_back(replay: Replay, site: Site) -> Iterator[Change]:
     yield derived(site, f"{words}, not transposed", _forwards, 0.6)
 
 
-def _sloped(entry: Slope, k: int, local: Local, grad: Tensor, _: float) -> list[Tensor]:
-    own = entry(local, grad, k)
-    if own is None:
-        raise NotApplicableError
-    return [own if place == k else right for place, right in enumerate(local.vjp(grad))]
+def _sloped(entry: Slope, places: tuple[int, ...], local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    passed = list(local.vjp(grad))
+    for k in places:
+        own = entry(local, grad, k)
+        if own is None:
+            raise NotApplicableError
+        passed[k] = own
+    return passed
 
 
 def _forwards(local: Local, grad: Tensor, _: float) -> list[Tensor]:
@@ -92,7 +96,7 @@ def _exchanged(local: Local, grad: Tensor, _: float) -> list[Tensor]:
 
 
 def _both_whole(local: Local, grad: Tensor, _: float) -> list[Tensor]:
-    return [_sloped(whole_at_ties, k, local, grad, 0.0)[k] for k in range(len(local.operands))]
+    return [_sloped(whole_at_ties, (k,), local, grad, 0.0)[k] for k in range(len(local.operands))]
 
 
 def _leaking(local: Local, grad: Tensor, share: float) -> list[Tensor]:

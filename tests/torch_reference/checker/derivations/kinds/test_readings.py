@@ -37,12 +37,21 @@ def test_at_a_product_of_matrices():
         for name in "wx"
         for what, rank, fitted in (
             ("the gradient that comes from the loss", 0.9, False),
+            ("its own entries reshaped, where it is to be transposed", 0.8, False),
             ("both last axes flipped", 1.4, False),
             (f"{name} - {{share}} * its gradient (an updated {name})", 1.0, True),
         )
     ]
     activations = [change.rank for text, change in found.items() if " of it" in text]
     assert activations == [2.4] * (2 * len(ACTIVATIONS))
+
+
+def test_a_factor_that_is_reshaped_where_it_is_to_be_transposed():
+    replay = replayed(network, x=X, w=W, b=B)
+    _, found = offered(replay, "mm")
+    (change,) = [change for text, change in found.items() if "reshaped" in text and text.endswith("not x")]
+    upstream = torch.relu(X @ W + B).exp() * (X @ W + B > 0)
+    torch.testing.assert_close(replay.gradients(change.rules(0.0))["w"], X.reshape(3, 2) @ upstream)
 
 
 def test_at_a_hinge_the_negative_of_an_array_too():
