@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "helpers"))
-from kernels import indexing, losses, normalization, pointwise, products
+from kernels import blocks, indexing, losses, normalization, pointwise, products
 
 from torch_reference import crosscheck_function
 from torch_reference.checker.functions.probes.layout import sliced, transposed
 
-FAMILIES = (indexing, losses, normalization, pointwise, products)
+FAMILIES = (blocks, indexing, losses, normalization, pointwise, products)
 NUMBERS = count()  # of the operators, whose names must differ
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 LAYOUTS: dict[str, Any] = {"contiguous": torch.Tensor.contiguous, "transposed": transposed, "sliced": sliced}

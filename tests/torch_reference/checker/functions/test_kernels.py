@@ -2,11 +2,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from kernels import indexing, losses, normalization, pointwise, products  # noqa: E402
+from kernels import blocks, indexing, losses, normalization, pointwise, products  # noqa: E402
 
 from torch_reference import crosscheck_function  # noqa: E402
 
-FAMILIES = (indexing, losses, normalization, pointwise, products)
+FAMILIES = (blocks, indexing, losses, normalization, pointwise, products)
 FAULTS = [each for family in FAMILIES for each in family.FAULTS]
 RIGHT = [each for family in FAMILIES for each in family.RIGHT]
 TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
