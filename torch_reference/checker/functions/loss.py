@@ -60,8 +60,9 @@ class Loss:
         outputs = self.outputs(tensors)
         found = {name: outputs[name].detach() if name in self.fixed else outputs[name] for name in self.upstream}
         if stored is not None:
-            for number, (name, output) in enumerate(found.items()):
-                _shift(output, format_of(self.upstream[name].dtype).epsilon, 1000 * number + stored)
+            generator = torch.Generator().manual_seed(stored)
+            for name, output in found.items():
+                _shift(output, format_of(self.upstream[name].dtype).epsilon, generator)
         return found
 
     def outputs(self, tensors: Mapping[str, torch.Tensor]) -> Tensors:
@@ -70,8 +71,7 @@ class Loss:
         return named(self.function(*values))
 
 
-def _shift(output: torch.Tensor, epsilon: float, seed: int) -> None:
+def _shift(output: torch.Tensor, epsilon: float, generator: torch.Generator) -> None:
     """Shift what is in memory by up to half a unit in the last place; autograd does not see it."""
-    generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(output.shape, generator=generator, dtype=torch.float64) - 0.5
     output.data.mul_(noise.mul_(epsilon).add_(1).to(output.device))
