@@ -8,6 +8,7 @@ torch = pytest.importorskip("torch")
 from replays import drawn, local_of, replayed  # noqa: E402 (needs torch)
 
 from torch_reference.checker.derivations.change import (  # noqa: E402
+    Change,
     NotApplicableError,
     checked,
     derived,
@@ -31,6 +32,7 @@ def test_a_site_may_pass_other_gradients_on():
     found = REPLAY.gradients(change.rules(0.0))
     for name, right in REPLAY.base.items():
         torch.testing.assert_close(found[name], 3 * right)
+    assert not Change("path", PRODUCT, "words", change.rules, 0.25).fitted
     wrong = derived(PRODUCT, "words", lambda local, grad, share: [grad, grad], 0.25, True, "path")
     assert (wrong.code, wrong.fitted) == ("path", True)
     with pytest.raises(NotApplicableError):
