@@ -75,18 +75,12 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
         for site in written_out:
             for kind in kinds:
                 if kind not in (other_ways, other_upstreams):
-                    found += [
-                        replace(change, rank=change.rank + WRITTEN_OUT) for change in _offered(kind, replay, site)
-                    ]
+                    found += _offered(kind, replay, site, later=WRITTEN_OUT)
             found += _offered(other_recurrences, replay, site) if other_slopes in kinds else ()
             found += _offered(other_normalizations, replay, site) if changed_results in kinds else ()
         for site in formulas:
-            if other_slopes in kinds:
-                found += [
-                    replace(change, rank=change.rank + WRITTEN_OUT) for change in _offered(inner_left_out, replay, site)
-                ]
-            if changed_results in kinds:
-                found += _offered(formula_left_out, site)
+            found += _offered(inner_left_out, replay, site, later=WRITTEN_OUT) if other_slopes in kinds else ()
+            found += _offered(formula_left_out, site) if changed_results in kinds else ()
         for site in linear if other_slopes in kinds else ():
             found += _offered(same_way_back, replay, site, later=WRITTEN_OUT)
         for together in (overwritten, miscounted_copies) if other_ways in kinds else ():

@@ -22,6 +22,7 @@ def test_the_lowest_precision_of_an_array_is_noted():
     assert watched(lambda: BOTH.double() * 2).coarsest == 2.0**-52
     assert watched(lambda: BOTH * 2, lambda: BOTH.double() * 2).coarsest == 2.0**-23
     assert watched(lambda: BOTH.double().max(0), lambda: BOTH.argmax()).coarsest == 2.0**-52
+    assert watched(lambda: BOTH.unbind(), lambda: BOTH.long() * 2).coarsest == 0.0
     assert Watch().coarsest == 0.0
 
 
