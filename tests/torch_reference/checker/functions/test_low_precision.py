@@ -46,6 +46,11 @@ def test_the_fine_budget_is_the_last_rounding_and_that_of_stored_outputs(right, 
     assert_held_to(budget.fine(allowance, "x"), expected)
 
 
+def test_zero_rounds_to_half_of_the_smallest_number():
+    budget, allowance = held(np.zeros(2), np.zeros(2))
+    np.testing.assert_allclose(budget.fine(allowance, "x"), BFLOAT16.spacing / 2, rtol=1e-3)
+
+
 def test_a_gradient_of_another_shape_keeps_to_nothing():
     budget, allowance = held(np.ones(3), np.ones(2), stored=0.01, coarse=0.01)
     assert_held_to(budget.fine(allowance, "x"), 0.05 + LAST)

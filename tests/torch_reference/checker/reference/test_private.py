@@ -8,7 +8,14 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch_reference import crosscheck  # noqa: E402
 from torch_reference.checker.reference import operations, reading  # noqa: E402 (needs torch)
-from torch_reference.checker.reference.private import decomposition, name_of, returns_of  # noqa: E402
+from torch_reference.checker.reference.private import (  # noqa: E402
+    arguments_of,
+    decomposition,
+    name_of,
+    overload_of,
+    pure,
+    returns_of,
+)
 
 drawn = partial(torch.rand, generator=torch.Generator().manual_seed(0))
 NAMES = {
@@ -73,3 +80,33 @@ def test_our_own_steps_give_what_the_operator_gives(operator, arguments):
     arguments = [each.double() if isinstance(each, torch.Tensor) else each for each in arguments]
     steps, whole = decomposition(operator)(x, *arguments), operator(x, *arguments)
     torch.testing.assert_close(steps, whole)
+
+
+@pytest.mark.parametrize("dim", [None, [0], [0, 2], [-1]])
+@pytest.mark.parametrize("options", [{}, {"correction": 0}, {"correction": 2.5}, {"keepdim": True}])
+def test_variances_of_any_axes_and_corrections(dim, options):
+    operator = torch.ops.aten.var_mean.correction
+    x = torch.randn(3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(decomposition(operator)(x, dim, **options), operator(x, dim, **options))
+
+
+def test_variances_of_too_few_entries():
+    operator = torch.ops.aten.var_mean.correction
+    for x, options in ((torch.ones(2, 1), {}), (torch.ones(2, 2), {"correction": 3}), (torch.ones(0, 2), {})):
+        steps, whole = (each(x, [1], **options) for each in (decomposition(operator), operator))
+        torch.testing.assert_close(steps, whole, equal_nan=True)
+
+
+@pytest.mark.parametrize("operator", [torch.ops.aten._softmax.default, torch.ops.aten._log_softmax.default])
+def test_softmax_of_large_numbers_and_of_none(operator):
+    for x in (torch.tensor([[1000.0, 1001.0, -1000.0]]), torch.ones(0, 3), torch.ones(3, 0)):
+        torch.testing.assert_close(decomposition(operator)(x, 1, False), operator(x, 1, False))
+
+
+def test_operators_tell_their_overloads_their_arguments_and_what_they_compute_in_place():
+    aten = torch.ops.aten
+    assert overload_of(aten.var.correction) == "var.correction"
+    assert arguments_of(aten.mm.default) == ["self", "mat2"]
+    assert pure(aten.relu_.default) is aten.relu.default
+    assert pure(aten.add_.Tensor) is aten.add.Tensor
+    assert pure(aten.add.Tensor) is aten.add.Tensor
