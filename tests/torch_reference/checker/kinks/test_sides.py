@@ -5,9 +5,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
-from torch_reference.checker.kinks.sides import Sides, _can_explain, _matters, _one_sided, _single, _turns
-from torch_reference.checker.reference.decisions import Tie
+torch = pytest.importorskip("torch")
+from torch_reference.checker.kinks.sides import (  # noqa: E402 (needs torch)
+    Sides,
+    _can_explain,
+    _matters,
+    _one_sided,
+    _single,
+    _turns,
+    decisions_at_risk,
+    other_sides,
+)
+from torch_reference.checker.reference.decisions import Tie  # noqa: E402
+from torch_reference.checker.reference.evaluation import Reference  # noqa: E402
+from torch_reference.checker.rounding import measure  # noqa: E402
 
 
 def tie(decision=0, entry=0, side=1, contest=-1):
@@ -109,3 +120,37 @@ def test_a_search_that_takes_too_long_finds_nothing(matter, found):
     allowance, asked = known_effects(effects)
     assert len(_single(allowance, sides(), [tie(0, number) for number in range(128 * 4)], WRONG)) == found
     assert len(asked) == 400  # 128 groups of four, each with one that matters takes two halvings
+
+
+def measured(loss, *values):
+    return measure(Reference(loss, {"x": np.array(values)}, ("x",)))
+
+
+ALL = {"x": np.array([True, True])}
+
+
+def test_each_side_of_all_ties_together_and_of_each_by_itself():
+    allowance = measured(lambda x: (torch.relu(x) * torch.tensor([2.0, 3.0])).sum(), 0.0, 0.0)
+    ties = decisions_at_risk(allowance)
+    found = other_sides(allowance, ties, ALL)
+    assert found.base["x"].tolist() == [0, 0]
+    assert [each["x"].tolist() for each in found.uniform] == [[2, 3], [0, 0]]
+    assert sorted(each["x"].tolist() for each in found.single) == [[0, 3], [2, 0]]
+    assert found.epsilon == 2.0**-52
+    assert other_sides(allowance, ties, {"x": ~ALL["x"]}).single == []
+    assert other_sides(allowance, [], ALL).uniform == []
+
+
+def test_rivals_win_in_turn_and_share_their_gradient():
+    allowance = measured(lambda x: x.max(), 1.0, 1.0)
+    found = other_sides(allowance, decisions_at_risk(allowance), ALL)
+    first, turn, mean = (each["x"].tolist() for each in found.uniform)
+    assert first in ([1, 0], [0, 1])
+    assert turn == [1, 0]
+    assert mean == [0.5, 0.5]
+
+
+def test_what_lies_within_reach_of_a_kink_may_have_moved_as_far():
+    allowance = measured(lambda x: (torch.relu(x) ** 2).sum() / 2, 0.0, 1.0)
+    found = other_sides(allowance, [Tie(0, 0, 1, 0.125)], ALL)
+    np.testing.assert_allclose(found.allowed["x"], [0.125, 0.0], atol=1e-14)
