@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch_reference.checker.functions.probes.needed import needed
 from torch_reference.checker.functions.probes.side_effects import side_effects
 from torch_reference.checker.functions.probes.simpler import simplified
 from torch_reference.checker.functions.probes.trial import Findings, Trial, largest, numpy
+from torch_reference.checker.functions.probes.upstream import unheard
 from torch_reference.checker.functions.probes.upstream import upstream as follows_upstream
 from torch_reference.checker.functions.whole_numbers import whole_numbers
 from torch_reference.checker.judge import Judgement
@@ -41,7 +43,11 @@ DEEPER = {"side-effect": set(), "upstream": {"term", "nonfinite", "precision"}}
 # What is wrong for these reasons stays so, even if it is right at simpler points.
 NEARER = {"side-effect", "upstream", "layout", "missing", "reference"} | RIGHT
 FACTORS = {"precision", "scale", "sign", "zero", "term", "transpose", "permutation", "shape"}
-SETTLED = {"layout": NEARER, "upstream": NEARER | FACTORS, "ignored": NEARER | FACTORS | {"partial"}}
+SETTLED = {
+    "layout": NEARER,
+    "upstream": NEARER | FACTORS,
+    **dict.fromkeys(("ignored", "alone"), NEARER | FACTORS | {"partial"}),
+}
 
 
 def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, ...] = PROBES) -> Report:
@@ -201,7 +207,7 @@ def _better_elsewhere(
 ) -> Verdicts:
     """See whether what is wrong is right for contiguous inputs, or for simpler upstream gradients."""
     found: Verdicts = {}
-    for words, kind, inputs, simpler in simplified(experiment.inputs, upstream):
+    for words, kind, inputs, simpler in chain(unheard(trial), simplified(experiment.inputs, upstream)):
         open_ones = [name for name in trial.wanted if verdicts[name][0] not in SETTLED[kind] and name not in found]
         if not open_ones:
             continue
@@ -209,6 +215,11 @@ def _better_elsewhere(
         try:
             answer = point.run().answer(simpler, experiment.seed)
         except Exception:  # noqa: S112 (another cause than the one that is looked for)
+            continue
+        if kind == "alone":  # what is ignored makes no difference
+            pairs = {name: (answer.gradients[name], trial.answer.gradients[name]) for name in open_ones}
+            open_ones = [name for name, (one, other) in pairs.items() if trial.alike(name, one, other)]
+        if not open_ones:
             continue
         judged, _ = point.judge(answer, simpler, shapes, fixed)
         for name in open_ones:

@@ -201,6 +201,7 @@ class Elsewhere:
 def test_what_is_right_at_a_simpler_point(monkeypatch, reference, code, verdict, kind, found):
     simpler = [("First.", kind, {}, {}), ("Second.", kind, {}, {})]
     monkeypatch.setattr(examination, "simplified", lambda inputs, upstream: iter(simpler))
+    monkeypatch.setattr(examination, "unheard", lambda trial: iter(()))
     point, trial = Elsewhere({}, reference, code), SimpleNamespace(wanted=("x",))
     verdicts = {"x": (verdict, "Here.")}
     better = _better_elsewhere(point, trial, verdicts, {}, {}, frozenset())

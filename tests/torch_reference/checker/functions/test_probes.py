@@ -232,7 +232,11 @@ def test_simpler_points():
     inputs = {"x": X.T, "w": X}
     arriving = {"output.0": X, "output.1": X[0]}
     points = list(simplified(inputs, arriving))
-    assert [code for _, code, _, _ in points] == ["layout", *["upstream"] * 2, *["ignored"] * 8, *["upstream"] * 2]
+    assert [code for _, code, _, _ in points] == [
+        *("layout", "upstream", "upstream"),
+        *(["ignored"] * 3 + ["alone"]) * 2,
+        *("upstream", "upstream"),
+    ]
     (words, _, straight, _), (_, _, _, first), (_, _, _, second), *ignored, (_, _, _, rows), (_, _, _, columns) = points
     assert [part["output.0"].tolist() for _, _, _, part in ignored] == [
         *([[1, 2, 3], [0, 0, 0]],) * 3,

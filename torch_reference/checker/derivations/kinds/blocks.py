@@ -37,6 +37,9 @@ def other_blocks(replay: Replay, site: Site) -> Iterator[Change]:
         for words, part in _parts(size).items() if k in flowing(local) else ():
             said = f"of the {size} products that its derivative adds up only {words} count{which(local, k)}"
             yield derived(site, said, partial(_passed, {k: part}), 1.1, code="path")
+        for block in _blocks(x.shape[-2]) if x.shape[-2] in (x.shape[-1], y.shape[-1]) else ():
+            said = f"its derivative sees only blocks of {block} on the diagonal of what is square{which(local, k)}"
+            yield derived(site, f"{said}: what one block sends to others is left out", partial(_near, k, block), 1.2)
     sizes = {"result": x.shape[-1], "first": y.shape[-1], "second": x.shape[-2]}
     for block in _blocks(max(sizes.values())):
         said = (
@@ -87,6 +90,22 @@ def _passed(parts: dict[int, Part], local: Local, grad: Tensor, _: float) -> lis
     if part := parts.get(1):
         passed = [passed[0], x.narrow(-2, *part).mT @ grad.narrow(-2, *part)]
     return passed
+
+
+def _near(k: int, block: int, local: Local, grad: Tensor, _: float) -> list[Tensor]:
+    """Pass on to one operand what stays within a block, as a chunk's own share of linear attention does."""
+    x = local.operands[0].detach()
+    size = x.shape[-2]
+    places = torch.arange(size) // block
+    diagonal = (places[:, None] == places).to(x.dtype)
+    if grad.shape[-1] == size:  # scores
+        return [
+            own if place != k else other
+            for place, (own, other) in enumerate(zip(local.vjp(grad), local.vjp(grad * diagonal), strict=True))
+        ]
+    if k == 0:
+        raise NotApplicableError
+    return [local.vjp(grad)[0], (x * diagonal).mT @ grad]
 
 
 def _everywhere(whole: dict[str, Part], local: Local, _: float) -> object:

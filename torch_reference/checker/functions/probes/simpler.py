@@ -36,7 +36,8 @@ def simplified(
             said = (
                 f"Along axis {axis} of the output it ignores its upstream gradient {words}: right only where that is 0."
             )
-            yield said, "ignored", inputs, {name: _part(value, axis, kept) for name, value in upstream.items()}
+            kind = "alone" if kept(1) < 0 else "ignored"
+            yield said, kind, inputs, {name: _part(value, axis, kept) for name, value in upstream.items()}
     for axis in axes:
         words = f"It mixes its upstream gradient along axis {axis} of the output: right only for equal entries."
         yield words, "upstream", inputs, {name: _level(value, axis) for name, value in upstream.items()}

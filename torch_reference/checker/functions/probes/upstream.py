@@ -1,9 +1,14 @@
 """A backward pass is linear in its upstream gradient, and each part of that acts by itself."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 
 from torch_reference.checker.functions.probes.calls import Tensors, copied
 from torch_reference.checker.functions.probes.trial import Findings, Trial
+
+FEW = 16  # rows that are tried one by one
 
 
 def upstream(trial: Trial) -> Findings:
@@ -51,3 +56,29 @@ def _rows(upstream: Tensors, start: int, times: float = 1) -> Tensors:
 
 def _half(gradient: torch.Tensor | None) -> torch.Tensor | None:
     return None if gradient is None else gradient / 2
+
+
+def unheard(trial: Trial) -> Iterator[tuple[str, str, dict[str, Any], Tensors]]:
+    """Yield what `simplified` does, for an upstream gradient without the rows that make no difference.
+
+    A sum over groups of rows may leave one group out: then none of its rows is heard.
+    """
+    if len(trial.upstream) != 1:
+        return
+    ((output, value),) = trial.upstream.items()
+    if not value.dim() or not 2 < (size := len(value)) <= FEW:
+        return
+    alone = [trial.ask(upstream={output: _only(value, [row])}).gradients for row in range(size)]
+    for name in trial.wanted:
+        heard = [row for row, each in enumerate(alone) if (found := each[name]) is not None and found.any()]
+        if 0 < len(heard) < size:
+            left = ", ".join(str(row) for row in range(size) if row not in heard)
+            words = f"Along axis 0 of the output it ignores its upstream gradient at {left}"
+            yield f"{words}: right only where that is 0.", "ignored", trial.inputs, {output: _only(value, heard)}
+
+
+def _only(value: torch.Tensor, rows: list[int]) -> torch.Tensor:
+    """Return zeros in place of all rows but some."""
+    kept = torch.zeros_like(value)
+    kept[rows] = value[rows]
+    return kept

@@ -76,3 +76,18 @@ def test_softmax_of_an_axis_that_goes_on_with_zeros():
     words = "counts 3 entries of 0 beyond the end of its axis: they are not masked"
     found = replay.gradients(offered(replay, "_softmax")[words].rules(0.0))["x"]
     torch.testing.assert_close(found, gradients(padded, X)[0])
+
+
+def test_what_one_block_sends_to_others():
+    values = drawn(5, 4, seed=2)
+    replay = replayed(lambda x, w, y: ((x @ w) @ y).exp().sum(), x=drawn(5, 3), w=drawn(3, 5, seed=1), y=values)
+    first, second = [site for site in sites(replay, replay.wanted) if site.step.name == "mm"][::-1]
+    near = (torch.arange(5)[:, None] // 2 == torch.arange(5) // 2).double()
+    words = "its derivative sees only blocks of 2 on the diagonal of what is square for its second operand"
+    for site, expected in ((first, ["w"]), (second, ["y"])):
+        change = next(change for change in other_blocks(replay, site) if change.words.startswith(words))
+        found = replay.gradients(change.rules(0.0))
+        assert [name for name in found if not torch.equal(found[name], replay.base[name])] == expected
+    x, w = drawn(5, 3), drawn(3, 5, seed=1)
+    grad = ((x @ w) @ values).exp()
+    torch.testing.assert_close(found["y"], ((x @ w) * near).mT @ grad)
