@@ -122,7 +122,7 @@ def test_a_gradient_proves_something_where_any_entry_is_not_zero():
     def vacuous(reference):
         return GradientReport("x", "match", "", reference, reference).vacuous
 
-    assert [vacuous(np.array(each)) for each in ([0.0, 1.0], [0.0, 0.0], [])] == [False, True, False]
+    assert [vacuous(np.array(each)) for each in ([0.0, 1.0], [0.0, 0.0], [0.0], [])] == [False, True, True, False]
 
 
 def test_plain_data():

@@ -115,6 +115,14 @@ def test_the_gradient_of_a_product_that_reads_something_else(words, read):
         torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-13)
 
 
+def test_an_updated_weight_that_is_read_transposed():
+    replay = replayed(lambda x, w: (x @ w.T).sin().square().sum(), x=S, w=T)
+    change = offered(replay, "mm")[1][f"{READS}w - {{share}} * its gradient (an updated w), not w"]
+    grad = replay.upstream[change.site.step.outputs[0]]
+    expected = grad @ (T - 0.5 * replay.base["w"])
+    torch.testing.assert_close(replay.gradients(change.rules(0.5))["x"], expected, rtol=1e-12, atol=1e-13)
+
+
 def test_ranks_at_a_square_product():
     words, _ = offered(replayed(lambda x, w: (x @ w).sin().square().sum(), x=S, w=T), "mm")
     ranks = {text.removeprefix(READS): rank for text, rank, _ in words if text.endswith("not w")}

@@ -152,3 +152,18 @@ def test_of_what_a_loop_reads_one_turn_alone_is_kept():
         assert (change.code, change.rank, change.site.step.name) == ("path", 0.8, "mm")
         same(replay.gradients(change.rules(0.0)), turning(lambda turn, k: turn != kept and k == 1, 0.0))  # noqa: B023
     assert list(overwritten(replayed(lambda x, w: (x @ w).sum(), x=X, w=W), ["x", "w"])) == []
+
+
+def test_a_view_that_is_taken_in_every_turn_is_not_what_is_named():
+    def reference(x, w, b):
+        for _ in range(2):
+            x = torch.tanh(x @ w.T + b)
+        return x.sum()
+
+    replay = replayed(reference, x=X, w=W, b=W[0])
+    first, last = overwritten(replay, ["w", "b"])
+    assert [change.site.step.name for change in (first, last)] == ["add", "add"]
+    kept = [each.number for each in replay.tape.steps if each.name in {"add", "permute"}]
+    assert sorted(first.rules(0.0)) == kept[2:]
+    assert sorted(last.rules(0.0)) == kept[:2]
+    same(replay.gradients({**first.rules(0.0), **last.rules(0.0)}), {name: 0 * replay.base[name] for name in "wb"})
