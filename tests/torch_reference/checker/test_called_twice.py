@@ -56,6 +56,22 @@ def test_effects_come_before_other_verdicts():
     ]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_input_that_one_of_the_calls_changes(number):
+    calls = []
+
+    def manual(x):
+        calls.append(number)
+        gradient = {"x": 2 * x}
+        if len(calls) == number:
+            x[0] = 9
+        return gradient
+
+    found = crosscheck(manual, lambda x: (x * x).sum(), {"x": ONE}).gradients["x"]
+    assert (found.code, found.message) == ("side-effect", "manual changes its input x.")
+    assert len(calls) == 2
+
+
 def test_a_loss_that_depends_on_no_input_is_a_mistake_of_the_reference():
     report = crosscheck(lambda x: {"x": x}, lambda x: x.detach().sum(), {"x": ONE})
     found = report.gradients["x"]

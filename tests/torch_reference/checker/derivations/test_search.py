@@ -98,6 +98,27 @@ def test_a_factor_of_all_wrong_gradients_is_found_beside_a_change():
     assert tried(REPLAY, target(x=gradients["x"]), change) is None  # it would make w wrong too
 
 
+def test_a_derivative_with_a_number_in_it_is_found_with_that_number():
+    replay = replayed(lambda x, w: (x @ w).tanh().exp().sum(), x=drawn(3, 3), w=drawn(3, 3, seed=1))
+    change = next(each for each in changes(replay, ["x", "w"]) if "reads w - {share} * its gradient" in each.words)
+    found = tried(replay, target(replay, x=replay.gradients(change.rules(0.5))["x"]), change)
+    assert found.parts[0].share == pytest.approx(0.5)
+    assert (found.factor, found.affected) == (1.0, {"x"})
+
+
+def test_a_derivative_in_a_loop_is_found_too():
+    def loop(x, w):
+        for _ in range(2):
+            x = torch.tanh(x @ w)
+        return x.exp().sum()
+
+    replay = replayed(loop, x=drawn(3, 3), w=drawn(3, 3, seed=1))
+    change = next(each for each in changes(replay, ["x", "w"]) if each.backward and len(each.site.group) == 2)
+    wrong = replay.gradients(change.rules(0.0))
+    found = tried(replay, target(replay, **wrong), change)
+    assert (found.parts[0].words, found.affected) == (change.words, {"x", "w"})
+
+
 def test_the_likeliest_explanation_comes_first_and_the_time_may_end():
     grad = (REPLAY.values[0].detach() @ REPLAY.values[1].detach()).tanh().exp()
     wrong = {"x": grad @ REPLAY.values[1].detach().T, "w": REPLAY.values[0].detach().T @ grad}
