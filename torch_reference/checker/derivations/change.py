@@ -1,7 +1,7 @@
 """One change of the reference: which steps follow which other rules, and what that says to people."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -90,6 +90,15 @@ def derived(
         return own_backward(local, lambda grad: checked(local, backward(local, grad, share)))
 
     return Change(code, site, words, every(site, rule), rank, fitted, backward=backward)
+
+
+def together(changes: Sequence[Change]) -> Change:
+    """Return the same change in all of several places."""
+
+    def rules(share: float) -> dict[int, Rule]:
+        return {number: rule for change in changes for number, rule in change.rules(share).items()}
+
+    return replace(changes[0], words=f"{changes[0].words}, in all places", rules=rules, backward=None)
 
 
 def checked(local: Local, passed: list[Tensor]) -> list[Tensor]:

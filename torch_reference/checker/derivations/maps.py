@@ -11,13 +11,15 @@ from torch_reference.checker.tape.steps import Ref, Step
 
 LINEAR = VIEWS | set("add sub rsub neg sum mean cat stack flip roll cumsum tril triu index index_select gather".split())
 PRODUCTS = frozenset({"mul", "mm", "bmm", "convolution", "div"})  # linear in each factor, but for the divisor
+PLACES = 2  # calls of one line that are no loop: a function for query and key
 LONGEST = 400  # steps that are followed from an array on
 
 
 def maps(replay: Replay, wrong: list[str]) -> Iterator[Site]:
     """Yield the linear maps of each array onto one of its shape, by two steps or more, whole loops among them."""
     numbers = [replay.tape.leaves[name] for name in wrong]
-    numbers += [number for site in sites(replay, wrong) if len(site.group) == 1 for number in site.step.outputs]
+    places = [site for site in sites(replay, wrong) if not site.turns and len(site.group) <= PLACES]
+    numbers += [number for site in places for step in site.group for number in step.outputs]
     for x in numbers:
         if replay.values[x].is_floating_point() and replay.values[x].dim():
             yield from _maps_of(replay, x)
@@ -29,7 +31,7 @@ def _maps_of(replay: Replay, x: int) -> Iterator[Site]:
     start = maker.number + 1 if maker else 0
     dependent, linear = {x}, {x}
     steps: list[Step] = []
-    turns = {step for group in replay.groups if len(group) > 1 for step in group}
+    turns = {step for group in replay.groups if len(group) > PLACES for step in group}
     for step in replay.tape.steps[start : start + LONGEST]:
         if not dependent.intersection(step.inputs):
             continue

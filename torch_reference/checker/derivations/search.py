@@ -19,7 +19,7 @@ from torch_reference.checker.derivations.kinds.results import changed_results, f
 from torch_reference.checker.derivations.kinds.slopes import inner_left_out, other_slopes, same_way_back
 from torch_reference.checker.derivations.kinds.targets import other_targets
 from torch_reference.checker.derivations.kinds.upstreams import other_upstreams
-from torch_reference.checker.derivations.kinds.ways import other_ways, overwritten
+from torch_reference.checker.derivations.kinds.ways import other_ways, overwritten, truncated
 from torch_reference.checker.derivations.maps import maps
 from torch_reference.checker.derivations.regions import regions
 from torch_reference.checker.derivations.site import VIEWS, sites
@@ -81,9 +81,8 @@ def changes(replay: Replay, wrong: list[str]) -> Iterator[Change]:
         for site in formulas:
             found += _offered(inner_left_out, replay, site, later=WRITTEN_OUT) if other_slopes in kinds else ()
             found += _offered(formula_left_out, site) if changed_results in kinds else ()
-        for site in linear if other_slopes in kinds else ():
-            found += _offered(same_way_back, replay, site, later=WRITTEN_OUT)
-        for together in (overwritten, miscounted_copies) if other_ways in kinds else ():
+        found += _offered(same_way_back, replay, linear, later=WRITTEN_OUT) if other_slopes in kinds else ()
+        for together in (overwritten, truncated, miscounted_copies) if other_ways in kinds else ():
             found += _offered(together, replay, wrong)
         yield from sorted(found, key=lambda change: change.rank + (TURNS if change.site.turns else 0.0))
 

@@ -140,6 +140,12 @@ def test_a_recurrence_is_recognised(axis, shared):
         torch.testing.assert_close(found(X, a).select(axis, t), state)
 
 
+def test_decays_that_all_steps_share():
+    for axis, a in ((0, DECAYS[0]), (1, DECAYS[:, :1]), (0, DECAYS[:1, :1])):
+        (found,) = recurrences(X, a, Recurrence(axis)(X, a))
+        assert found.axis == axis
+
+
 @pytest.mark.parametrize(("error", "recognised"), [(0.5e-10, True), (1.5e-10, False)])
 def test_how_near_the_states_are(error, recognised):
     y = Recurrence(0)(X, DECAYS)
@@ -150,7 +156,8 @@ def test_how_near_the_states_are(error, recognised):
 
 def test_what_is_no_recurrence():
     y = Recurrence(0)(X, DECAYS)
-    assert list(recurrences(X, DECAYS[:, 0], y)) == []
+    assert list(recurrences(X, DECAYS[:, 0], y)) == []  # of other shapes
     assert list(recurrences(X, DECAYS[:, :3], y)) == []
+    assert list(recurrences(X, DECAYS[None], y)) == []
     assert list(recurrences(X[:2], DECAYS[:2], Recurrence(0)(X[:2], DECAYS[:2]))) == []
     assert [found.axis for found in recurrences(X[:3], DECAYS[:3], Recurrence(0)(X[:3], DECAYS[:3]))] == [0]

@@ -19,8 +19,10 @@ def found(function, wrong=("x",), inner=False, **inputs):
         local = replay.at(site.step)
         torch.testing.assert_close(local.compute(*local.operands), replay.values[site.step.outputs[0]])
         own, *others = local.operands
-        both, none = (local.compute(array, *others) for array in (own + Y, torch.zeros_like(own)))
-        torch.testing.assert_close(both - none, local.compute(Y, *others) + local.compute(own, *others) - 2 * none)
+        both, none = (local.compute(array, *others) for array in (own + 2, torch.zeros_like(own)))
+        torch.testing.assert_close(
+            both - none, local.compute(2 * torch.ones_like(own), *others) + local.compute(own, *others) - 2 * none
+        )
     leaves = replay.tape.leaves.values()
     chosen = [site for site in sites if (site.step.inputs[0] not in leaves) == inner]
     return [[step.name for step in site.step.func.steps] for site in chosen]
@@ -60,12 +62,13 @@ def test_factors_do_not_depend_on_the_array(function, names):
 def test_a_loop_is_a_map_as_a_whole():
     def scan(x, y):
         states = [x[0]]
-        for step in range(1, 3):
+        for step in range(1, 4):
             states.append(y[step] * states[-1] + x[step])
         return torch.stack(states)
 
-    assert found(scan, y=Y) == [["select", "mul", "select", "add", "mul", "select", "add", "stack"]]
-    assert found(scan, inner=True, y=Y) == []
+    x, y = drawn(4, 3), drawn(4, 3, seed=1)
+    assert found(scan, x=x, y=y) == [["select", *["mul", "select", "add"] * 3, "stack"]]
+    assert found(scan, inner=True, x=x, y=y) == []
 
 
 def test_only_what_wrong_gradients_go_through():

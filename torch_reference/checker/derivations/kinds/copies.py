@@ -4,14 +4,13 @@ Grouped heads of attention are the usual case: `repeat_interleave` is an expande
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from torch import Tensor
 
-from torch_reference.checker.derivations.change import Change, NotApplicableError, derived
+from torch_reference.checker.derivations.change import Change, NotApplicableError, derived, together
 from torch_reference.checker.derivations.site import Site, sites
-from torch_reference.checker.tape.replay import Local, Replay, Rule
+from torch_reference.checker.tape.replay import Local, Replay
 
 
 def _first(grad: Tensor, axis: int) -> Tensor:
@@ -55,9 +54,7 @@ def miscounted_copies(replay: Replay, wrong: list[str]) -> Iterator[Change]:
             changes = [derived(site, said, partial(_passed, mistake), 0.9) for site in group]
             yield from changes
             if len(changes) > 1:
-                yield replace(
-                    changes[0], words=f"{said}, in all places", rules=partial(_together, changes), backward=None
-                )
+                yield together(changes)
 
 
 def _axes(local: Local) -> list[int]:
@@ -72,7 +69,3 @@ def _passed(mistake: Callable[[Tensor, int], Tensor], local: Local, grad: Tensor
     for axis in _axes(local):
         grad = mistake(grad, axis)
     return [grad.sum_to_size(local.operands[0].shape)]
-
-
-def _together(changes: list[Change], share: float) -> dict[int, Rule]:
-    return {number: rule for change in changes for number, rule in change.rules(share).items()}

@@ -16,7 +16,7 @@ from torch_reference.checker.derivations.change import (
     value,
 )
 from torch_reference.checker.derivations.kinds.catalogue.names import ACTIVATIONS, HINGES, SOFTMAX
-from torch_reference.checker.derivations.kinds.sources import Source, sources
+from torch_reference.checker.derivations.kinds.sources import Source, carried, sources
 from torch_reference.checker.derivations.site import Site, described
 from torch_reference.checker.tape.replay import Local, Replay, first
 from torch_reference.checker.tape.steps import Step
@@ -38,8 +38,8 @@ def other_readings(replay: Replay, site: Site) -> Iterator[Change]:
     for position, saved in enumerate(kept):
         if not saved.is_floating_point() or not saved.dim():
             continue
-        right = _which(replay, local, saved)
-        for words, other, rank, fitted in _others(replay, site, saved, found):
+        right = _which(replay, site, local, saved)
+        for words, other, rank, fitted in (*_others(replay, site, saved, found), *_shifted(replay, site, saved)):
             said = f"its derivative ({{right}}) reads {words}{right}"
             yield derived(site, said, partial(_reading_saved, position, other), rank, fitted)
     for k in flowing(local):
@@ -112,6 +112,15 @@ def _others(
                 yield f"{source.words}, transposed", partial(_transposed, source, site), rank + 0.3, False
 
 
+def _shifted(replay: Replay, site: Site, saved: Tensor) -> Iterator[tuple[str, Reading, float, bool]]:
+    """Yield what the derivative should read, as it is one turn of a loop away."""
+    for numbers in zip(*[step.inputs for step in site.group], strict=False):
+        if len(set(numbers)) == len(numbers) > 2 and _same(replay.values[numbers[-1]], saved):
+            for other, words in ((numbers[:1] + numbers[:-1], "before"), (numbers[1:] + numbers[-1:], "after")):
+                source = Source(other, f"{described(replay, numbers[-1])} of the turn {words}", 1)
+                yield source.words, partial(_value, source, site), 0.9, False
+
+
 def _upstream(local: Local, saved: Tensor, grad: Tensor, _: float) -> Tensor:
     return grad
 
@@ -149,11 +158,14 @@ def _transposed(source: Source, site: Site, local: Local, saved: Tensor, grad: T
     return source.value(site, local).mT
 
 
-def _which(replay: Replay, local: Local, saved: Tensor) -> str:
+def _which(replay: Replay, site: Site, local: Local, saved: Tensor) -> str:
     """Say what the derivative should have read."""
-    for number in local.step.inputs:
+    lists = list(zip(*[step.inputs for step in site.group], strict=False))
+    for k, number in enumerate(local.step.inputs):
         if _same(replay.values[number], saved):
-            return f", not {described(replay, number)}"
+            numbers = lists[k] if k < len(lists) else ()
+            before = len(set(numbers)) == len(numbers) > 1 and carried(replay, numbers)
+            return f", not {described(replay, number)}{' as it was before this turn' if before else ''}"
     return ", not its result"
 
 

@@ -12,6 +12,7 @@ from torch_reference.checker.derivations.change import (
     derived,
     flowing,
     sentence,
+    together,
     value,
     which,
 )
@@ -66,11 +67,21 @@ def inner_left_out(replay: Replay, site: Site) -> Iterator[Change]:
     yield derived(site, words, partial(_sloped, left_out, (0,)), 0.6)
 
 
-def same_way_back(replay: Replay, site: Site) -> Iterator[Change]:
-    """Yield the gradient that goes through a linear map as the array went, where its transpose belongs."""
-    inner = described(replay, site.step.inputs[0])
-    words = f"what makes its result of {inner} is linear, and the gradient goes through it the same way as forwards"
-    yield derived(site, f"{words}, not transposed", _forwards, 0.6)
+def same_way_back(replay: Replay, linear: list[Site]) -> Iterator[Change]:
+    """Yield the gradient that goes through a linear map as the array went, where its transpose belongs.
+
+    Maps of the same steps, as the rotations of query and key, have the mistake one by one and together.
+    """
+    alike: dict[tuple[str, ...], list[Change]] = {}
+    for site in linear:
+        inner = described(replay, site.step.inputs[0])
+        words = f"what makes its result of {inner} is linear, and the gradient goes through it the same way as forwards"
+        change = derived(site, f"{words}, not transposed", _forwards, 0.6)
+        alike.setdefault(tuple(step.name for step in site.step.func.steps), []).append(change)
+    for changes in alike.values():
+        yield from changes
+        if len(changes) > 1:
+            yield together(changes)
 
 
 def _sloped(entry: Slope, places: tuple[int, ...], local: Local, grad: Tensor, _: float) -> list[Tensor]:

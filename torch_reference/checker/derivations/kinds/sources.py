@@ -79,10 +79,10 @@ def _states_before(replay: Replay, group: tuple[Step, ...], away: int) -> Iterat
         numbers = tuple(step.inputs[k] for step in group)
         if len(set(numbers)) == len(numbers) and replay.values[numbers[-1]].is_floating_point():
             words = described(replay, numbers[-1])
-            yield Source(numbers, f"{words} as it was before this turn" if _carried(replay, numbers) else words, away)
+            yield Source(numbers, f"{words} as it was before this turn" if carried(replay, numbers) else words, away)
 
 
-def _carried(replay: Replay, numbers: tuple[int, ...]) -> bool:
+def carried(replay: Replay, numbers: tuple[int, ...]) -> bool:
     """Say whether an array comes from the turn before: its first one is no result of the loop."""
     makers = [replay.maker(number) for number in numbers]
     return makers[0] is None or (makers[-1] is not None and makers[0].place != makers[-1].place)

@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from torch_reference.checker.derivations.change import ORDINALS, Change, Rules, derived, every, flowing
+from torch_reference.checker.derivations.kinds.sources import carried
 from torch_reference.checker.derivations.site import VIEWS, Site, described, own, sites
 from torch_reference.checker.tape.replay import Local, Replay, Rule, reads, way
 from torch_reference.checker.tape.steps import Step
 
 COUNTED = {0.0: "is left out", 2.0: "is counted twice", -1.0: "has the wrong sign"}
+LONGEST = 64  # turns of a block that are tried
 STATISTICS = frozenset("mean sum amax amin linalg_vector_norm logsumexp prod max min".split())
 
 
@@ -78,6 +81,24 @@ def overwritten(replay: Replay, wrong: list[str]) -> Iterator[Change]:
         if places:
             said = f"of what the loop reads in every turn, only the {words} turn's gradient is kept"
             yield Change("path", places[-1], f"{said}: overwritten, not added up", _fixed(rules), 0.8)
+
+
+def truncated(replay: Replay, wrong: list[str]) -> Iterator[Change]:
+    """Yield the states of a loop that carry no gradient from one block of turns into the one before."""
+    read: list[tuple[Site, set[int]]] = []
+    for site in (site for site in sites(replay, wrong) if len(site.group) > 2 and not site.turns):
+        lists = zip(*[step.inputs for step in site.group], strict=False)
+        states = [numbers for numbers in lists if len(set(numbers)) == len(numbers) and carried(replay, numbers)]
+        if kept := {number for numbers in states for number in numbers if replay.values[number].requires_grad}:
+            read.append((site, kept))
+    turns = max((len(site.group) for site, _ in read), default=0)
+    for size, first in product(range(2, min(turns, LONGEST + 1)), (0, 1)):  # the first turn may stand before the loop
+        rules: dict[int, Rule] = {}
+        for site, kept in read:
+            cut = [step for turn, step in enumerate(site.group) if turn and (turn + first) % size == 0]
+            rules |= {step.number: partial(_cut, kept, step) for step in cut}
+        said = f"what the loop carries has no gradient between blocks of {size} turns: each block is derived by itself"
+        yield Change("path", read[0][0], said, _fixed(rules), 1.0)
 
 
 def _fixed(rules: dict[int, Rule]) -> Rules:

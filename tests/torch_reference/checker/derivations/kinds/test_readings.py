@@ -172,3 +172,31 @@ def test_softmax_without_its_mask(hide, offers):
         q, grad = torch.softmax(2 * X, 1), 2 * torch.softmax(hide(2 * X), 1)
         expected = 2 * q * (grad - (q * grad).sum(1, keepdim=True))
         torch.testing.assert_close(replay.gradients(change.rules(0.0))["x"], expected, rtol=1e-12, atol=1e-13)
+
+
+def test_what_a_loop_reads_in_the_turn_before_or_after():
+    a, u = drawn(5, 3).sigmoid(), drawn(5, 3, seed=1)
+
+    def reference(a, u):
+        state = torch.zeros(3, dtype=a.dtype)
+        for t in range(5):
+            state = a[t] * state + u[t]
+        return state.exp().sum()
+
+    replay = replayed(reference, a=a, u=u)
+    (site,) = [each for each in sites(replay, ["a", "u"]) if each.step.name == "mul" and not each.turns]
+    found = {re.sub(r" in line \d+", "", each.words): each for each in other_readings(replay, site)}
+    states = [torch.zeros(3, dtype=a.dtype)]
+    for t in range(5):
+        states.append(a[t] * states[-1] + u[t])
+    for words, shift in (("before", -1), ("after", 1)):
+        change = found[f"{READS}a of the turn {words}, not a"]
+        assert change.rank == 0.9
+        carry, grad_a, grad_u = states[-1].exp(), torch.zeros_like(a), torch.zeros_like(u)
+        for t in reversed(range(5)):
+            grad_u[t], grad_a[t] = carry, carry * states[t]
+            carry = carry * a[min(max(t + shift, 0), 4)]
+        gradients = replay.gradients(change.rules(0.0))
+        torch.testing.assert_close(gradients["u"], grad_u)
+        torch.testing.assert_close(gradients["a"], grad_a)
+    assert f"{READS}the result of add, not the result of add as it was before this turn" in found

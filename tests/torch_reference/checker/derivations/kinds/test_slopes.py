@@ -122,9 +122,23 @@ def test_a_linear_map_whose_gradient_goes_the_same_way():
     a = drawn(3, 2, seed=1)
     replay = replayed(lambda x, a: (rotated(x, a) + 1).exp().sum(), x=X, a=a)
     whole = [site for site in maps(replay, ["x"]) if site.step.inputs[0] == replay.tape.leaves["x"]][-2]  # before + 1
-    (change,) = same_way_back(replay, whole)
+    (change,) = same_way_back(replay, [whole])
     expected = "what makes its result of x is linear, and the gradient goes through it the same way as forwards"
     assert (change.words, change.rank) == (f"{expected}, not transposed", 0.6)
     found, grad = replay.gradients(change.rules(0.0)), (rotated(X, a) + 1).exp()
     torch.testing.assert_close(found["x"], rotated(grad, a))
     torch.testing.assert_close(found["a"], replay.base["a"])
+
+
+def test_linear_maps_of_the_same_steps_have_the_mistake_together():
+    a, y = drawn(3, 2, seed=1), drawn(3, 4, seed=2)
+    replay = replayed(lambda x, y, a: (rotated(x, a) * rotated(y, a)).exp().sum(), x=X, y=y, a=a)
+    named = [replay.tape.leaves["x"], replay.tape.leaves["y"]]
+    whole = [site for site in maps(replay, ["x", "y"]) if site.step.inputs[0] in named]
+    pair = [site for site in whole if site.step.func.steps[-1].name == "cat"]  # without the product of both
+    one, other, both = same_way_back(replay, pair)
+    assert both.words == f"{one.words}, in all places"
+    found, product = replay.gradients(both.rules(0.0)), (rotated(X, a) * rotated(y, a)).exp()
+    torch.testing.assert_close(found["x"], rotated(product * rotated(y, a), a))
+    torch.testing.assert_close(found["y"], rotated(product * rotated(X, a), a))
+    torch.testing.assert_close(replay.gradients(other.rules(0.0))["x"], replay.base["x"])

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from replays import drawn, replayed  # noqa: E402 (needs torch)
 
-from torch_reference.checker.derivations.kinds.ways import other_ways, overwritten  # noqa: E402
+from torch_reference.checker.derivations.kinds.ways import other_ways, overwritten, truncated  # noqa: E402
 from torch_reference.checker.derivations.site import sites  # noqa: E402
 from torch_reference.checker.tape.replay import way  # noqa: E402
 
@@ -167,3 +167,35 @@ def test_a_view_that_is_taken_in_every_turn_is_not_what_is_named():
     assert sorted(first.rules(0.0)) == kept[2:]
     assert sorted(last.rules(0.0)) == kept[:2]
     same(replay.gradients({**first.rules(0.0), **last.rules(0.0)}), {name: 0 * replay.base[name] for name in "wb"})
+
+
+A, U = drawn(7, 3).sigmoid(), drawn(7, 3, seed=1)
+
+
+def recurrence(a, u, size=0, first=0):
+    """Run a recurrence; between blocks its state is a constant. Some begin with the first input, others with zeros."""
+    states = [u[0]] if first else [torch.zeros(3, dtype=u.dtype)]
+    for t in range(first, len(a)):
+        state = states[-1].detach() if size and t % size == 0 else states[-1]
+        states.append(a[t] * state + u[t])
+    return torch.stack(states).exp().sum()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_loop_that_carries_nothing_between_blocks(size, first):
+    replay = replayed(lambda a, u: recurrence(a, u, first=first), a=A, u=U)
+    words = f"what the loop carries has no gradient between blocks of {size} turns: each block is derived by itself"
+    found = [change for change in truncated(replay, ["a", "u"]) if change.words == words]
+    assert [(change.code, change.rank, change.site.step.name) for change in found] == [("path", 1.0, "mul")] * 2
+    a, u = A.clone().requires_grad_(), U.clone().requires_grad_()
+    grads = torch.autograd.grad(recurrence(a, u, size, first), (a, u))
+    same(replay.gradients(found[first].rules(0.0)), dict(zip("au", grads, strict=True)))
+
+
+def test_blocks_are_shorter_than_the_loop_and_carry_something():
+    replay = replayed(recurrence, a=A, u=U)
+    sizes = [int(change.words.split()[10]) for change in truncated(replay, ["a", "u"])]
+    assert sizes == [2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    apart = replayed(lambda a, u: sum((a[t] * u[t]).exp().sum() for t in range(7)), a=A, u=U)
+    assert not any(change.site.step.name == "mul" for change in truncated(apart, ["a", "u"]))
