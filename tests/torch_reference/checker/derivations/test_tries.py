@@ -12,7 +12,7 @@ from torch_reference.checker.derivations.search import Explanation, changes, exp
 KINDS = [
     *("other_ways", "other_slopes", "other_targets", "other_readings", "other_blocks", "other_upstreams"),
     *("changed_results", "inner_left_out", "same_way_back", "formula_left_out"),
-    *("other_recurrences", "other_normalizations", "overwritten", "miscounted_copies"),
+    *("other_recurrences", "other_normalizations", "overwritten", "truncated", "miscounted_copies"),
 ]
 
 
@@ -27,7 +27,9 @@ def change(words="", site=None, rank=1.0, code="derivative"):
 def test_which_kinds_are_asked_at_which_places(monkeypatch):
     def kind(name):
         def offer(*arguments):
-            site = next((each for each in arguments if isinstance(each, SimpleNamespace)), place("anywhere"))
+            *_, last = arguments
+            (last,) = last if isinstance(last, list) and len(last) == 1 else (last,)
+            site = last if isinstance(last, SimpleNamespace) else place("anywhere")
             return [change(name, site)]
 
         return offer
@@ -50,6 +52,7 @@ def test_which_kinds_are_asked_at_which_places(monkeypatch):
         ("other_ways", "view", 1.0),
         ("other_recurrences", "softmax", 1.0),
         ("overwritten", "anywhere", 1.0),
+        ("truncated", "anywhere", 1.0),
         ("miscounted_copies", "anywhere", 1.0),
         ("other_ways", "tanh", 1.0),  # a turn of a loop is unlikelier
         ("other_slopes", "softmax", 3.0),  # what is written out, too
