@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch_reference import crosscheck  # noqa: E402 (needs torch)
+from torch_reference import assert_gradients_match, crosscheck  # noqa: E402 (needs torch)
 from torch_reference.checker.gradients import _side_effect  # noqa: E402
 
 ONE, ALLOWED = np.array([1.0, 2.0]), np.array([0.5, 0.25])
@@ -77,3 +77,24 @@ def test_a_loss_that_depends_on_no_input_is_a_mistake_of_the_reference():
     found = report.gradients["x"]
     words = "The loss of reference depends on none of the floating inputs: is it detached?"
     assert (found.code, found.message, found.reference.tolist()) == ("reference", words, [0.0, 0.0])
+
+
+@pytest.mark.parametrize("check", [crosscheck, assert_gradients_match])
+def test_the_seed_is_that_of_random_numbers_in_the_reference(check):
+    def first_drawn(**options):
+        drawn = []
+
+        def reference(x):
+            drawn.append(float(torch.rand(())))
+            return (x * x).sum()
+
+        check(lambda x: {"x": 2 * x}, reference, {"x": ONE}, **options)
+        return drawn[0]
+
+    assert first_drawn() == first_drawn(seed=0) != first_drawn(seed=1)
+
+
+def test_the_assertion_shows_the_table():
+    assert_gradients_match(lambda x: {"x": 2 * x}, lambda x: (x * x).sum(), {"x": ONE})
+    with pytest.raises(AssertionError, match=r"(?s)hand-derived gradients differ from autograd.*x +\(2,\) +scale"):
+        assert_gradients_match(lambda x: {"x": 4 * x}, lambda x: (x * x).sum(), {"x": ONE})

@@ -81,3 +81,49 @@ def test_further_inputs_are_tried_only_where_asked_for():
     assert_function_matches(function, reference, {"x": X})
     with pytest.raises(AssertionError, match="With large x"):
         assert_function_matches(function, reference, {"x": X}, stress=True)
+
+
+SEEN = []  # upstream gradients
+
+
+class Sine(torch.autograd.Function):
+    """The sine, whose backward pass forgets that it depends on its input."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x.detach())
+        return torch.sin(x)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        SEEN.append(upstream.detach().clone())
+        return upstream * ctx.saved_tensors[0].detach().cos()
+
+
+@pytest.mark.parametrize("check", [crosscheck_function, assert_function_matches])
+def test_what_holds_where_nothing_is_said(check):
+    def first_upstream(**options):
+        SEEN.clear()
+        check(Sine.apply, torch.sin, {"x": X}, **options)
+        return SEEN[0]
+
+    assert torch.equal(first_upstream(), first_upstream(seed=0))
+    assert not torch.equal(first_upstream(), first_upstream(seed=1))
+
+
+def test_second_order_is_checked_only_where_asked_for():
+    assert_function_matches(Sine.apply, torch.sin, {"x": X})
+    with pytest.raises(AssertionError, match=r"order2\.x"):
+        assert_function_matches(Sine.apply, torch.sin, {"x": X}, order=2)
+    report = crosscheck_function(torch.sin, torch.sin, {"x": X}, order=2)
+    assert list(report.gradients) == ["output", "x", "order2.x", "order2.output"]
+
+
+def test_low_precision_may_round_on_the_way_unless_that_is_declined():
+    def function(x):
+        return torch.softmax(x * 3 + 1, 1)
+
+    x = torch.linspace(-2, 2, 200).reshape(10, 20).bfloat16()
+    assert_function_matches(function, function, {"x": x})
+    with pytest.raises(AssertionError, match="rounded"):
+        assert_function_matches(function, function, {"x": x}, strict=True)
