@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch")
+from torch_reference.checker import allowance
 from torch_reference.checker import judge as module
 from torch_reference.checker.case import Case
 from torch_reference.checker.formats import FLOAT16, FLOAT32, FLOAT64
@@ -180,6 +181,23 @@ def test_the_closer_look_that_a_disagreement_gets(manual, codes, draws):
     assert [found.verdicts[name][0] for name in manual] == codes
     assert list(found.cases) == list(manual)
     assert found.allowance.draws == draws
+
+
+@pytest.mark.parametrize(
+    ("manual", "codes", "draws"),
+    [
+        ({"x": X, "w": W}, ["match", "match"], 1),
+        ({"x": X, "w": np.array(W) * 3}, ["match", "scale"], 1),  # no draw could mend that
+        ({"x": -np.array(X), "w": [1, 24, 38]}, ["sign", "partial"], 6),
+        ({"x": [6.1, 41.3, 50.2], "w": W}, ["mismatch", "match"], 6),
+    ],
+)
+def test_where_draws_are_dear_an_obvious_cause_ends_the_closer_look(monkeypatch, manual, codes, draws):
+    monkeypatch.setattr(allowance, "LARGE", 6)
+    found = judged(**manual)
+    assert [found.verdicts[name][0] for name in manual] == codes
+    assert found.allowance.draws == draws
+    assert found.allowance.extra.keys() == (set() if codes == ["match", "match"] else {"x", "w"})
 
 
 def test_a_reference_without_a_loss_cannot_judge():
