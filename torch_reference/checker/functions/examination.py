@@ -22,6 +22,7 @@ from torch_reference.checker.functions.probes.simpler import simplified
 from torch_reference.checker.functions.probes.trial import Findings, Trial, largest, numpy
 from torch_reference.checker.functions.probes.upstream import unheard
 from torch_reference.checker.functions.probes.upstream import upstream as follows_upstream
+from torch_reference.checker.functions.strays import strays
 from torch_reference.checker.functions.whole_numbers import whole_numbers
 from torch_reference.checker.judge import Judgement
 from torch_reference.checker.report.results import Report
@@ -85,6 +86,8 @@ def examine(experiment: Experiment, strict: bool = False, probes: tuple[Probe, .
     if unexplained := [name for name, (code, _) in verdicts.items() if searched(cases[name], code)]:
         again = experiment.judge(answer, upstream, shapes, fixed, search=True)[0].verdicts
         verdicts |= {name: again[name] for name in unexplained if again[name][0] not in RIGHT}
+    if probes and (unnamed := [name for name in answer.gradients if verdicts[name][0] == "mismatch"]):
+        verdicts |= strays(experiment, upstream, shapes, fixed, unnamed)
     gradients = {
         name: replace(gradient_report(_shown(answer, name, case.manual), case, *verdicts[name]), strict=strict)
         for name, case in cases.items()
