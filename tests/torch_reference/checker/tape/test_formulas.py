@@ -46,6 +46,7 @@ CALLS = [
     ("silu", "default", (drawn(3, 4),), {}),
     ("gelu", "default", (drawn(3, 4),), {}),
     ("gelu", "default", (drawn(3, 4),), {"approximate": "tanh"}),
+    ("_prelu_kernel", "default", (drawn(3, 4), drawn(4, seed=1)), {}),
     ("glu", "default", (drawn(2, 3, 4),), {}),
     ("glu", "default", (drawn(4, 3), 0), {}),
     ("mse_loss", "default", (drawn(3, 4), drawn(3, 4, seed=1)), {}),
