@@ -152,8 +152,8 @@ def tried(replay: Replay, target: Target, change: Change) -> Explanation | None:
         factor, share = target.matched(gradients), 0.0
         if factor is None and change.fitted:
             one = replay.base if change.code == "path" else _gradients(replay, change, 1.0)
-            found = target.between(gradients, one)
-            factor, share = (None, 0.0) if found is None else (1.0, found)
+            if (found := target.between(gradients, one)) is not None:
+                factor, share = 1.0, found
         if factor is None:
             return None
         gradients = replay.gradients(change.rules(share))

@@ -60,7 +60,7 @@ class ExactSoftplus(Mode):
         place = {"softplus": 2, "softplus_backward": 3}.get(name)
         self.met = self.met or place is not None
         if place is not None and len(args) > place:
-            args = (*args[:place], EXPONENT, *args[place + 1 :])
+            args = (*args[:place], EXPONENT)
         elif name == "softplus":
             args = (args[0], args[1] if len(args) > 1 else 1, EXPONENT)
         return operator(*args, **kwargs)
