@@ -190,9 +190,10 @@ def _explained(case: Case, allowance: Allowance, sides: Sides | None, probe: Pro
 def _cause(case: Case, allowance: Allowance, probe: Probe, budget: Budget) -> Verdict:
     """Return what the causes say."""
     lower = budget.lower(allowance, case.name)
-    for each, allowed in lower:
-        if each == case.returned and case.comparable and (np.abs(case.difference) <= allowed).all():
-            return "precision", _returned_coarsely(case)
+    if case.comparable and case.returned.epsilon > case.epsilon:
+        for each, allowed in lower:
+            if each == case.returned and (np.abs(case.difference) <= allowed).all():
+                return "precision", _returned_coarsely(case)
     return diagnose(case, partial(imprecise, lower=lower[:1], nudged=_nudges(case, allowance, probe)))
 
 
