@@ -54,3 +54,13 @@ def test_a_fault_has_the_same_name_in_bfloat16(fault):
 def test_what_is_right_is_not_accused(right, dtype):
     report = checked(right, dtype)
     assert report.ok, report
+
+
+LOW = [each for each in FAULTS if each.codes == "precision" and each.dtype in (torch.bfloat16, torch.float16)]
+
+
+@pytest.mark.parametrize("fault", LOW, ids=str)
+def test_sums_of_low_precision_are_not_taken_for_a_result_of_low_precision(fault):
+    name = torch.finfo(fault.dtype).dtype
+    words = f"The formula is right, but intermediate results or sums are kept in {name} inside."
+    assert checked(fault).gradients[fault.where].message == words
