@@ -91,6 +91,22 @@ def gelu(fault: str = "") -> Any:
     return kernel(forward, backward)
 
 
+def prelu(fault: str = "") -> Any:
+    """x where it is positive, a x elsewhere, with a number a for each channel."""
+
+    def forward(ctx: Any, x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(x, a)
+        return functional.prelu(x, a)
+
+    def backward(ctx: Any, upstream: torch.Tensor) -> Any:
+        g, x, a = wide(upstream, *ctx.saved_tensors)
+        positive = x < 0 if fault == "other side" else x > 0
+        terms = g * (x if fault == "all" else x.clamp(max=0))
+        return torch.where(positive, g, a * g).to(upstream.dtype), terms.sum(0).to(upstream.dtype)
+
+    return kernel(forward, backward)
+
+
 def rotation(fault: str = "") -> Any:
     """Pairs turned by an angle of their own; the gradient is turned back."""
 
@@ -123,6 +139,10 @@ def rows(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
 
 def factors(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
     return {"x": normal(generator, 11, 21, dtype=dtype), "y": normal(generator, 21, 10, dtype=dtype)}
+
+
+def channels(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
+    return {"x": normal(generator, 6, 5, dtype=dtype), "a": normal(generator, 5, dtype=dtype)}
 
 
 def pairs(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
@@ -158,6 +178,8 @@ FAULTS = [
     Kernel("a product's last block overwrites", summed(matmul("last block")), _squares, factors, WRONG, "y"),
     Kernel("GELU by tanh forward", gelu("forward"), functional.gelu, rows, WRONG, "output"),
     Kernel("GELU by tanh backward", gelu("backward"), functional.gelu, rows, WRONG, "x"),
+    Kernel("PReLU takes the other side", prelu("other side"), functional.prelu, channels, WRONG, "x"),
+    Kernel("PReLU's slope counts what is positive", prelu("all"), functional.prelu, channels, WRONG, "a"),
     Kernel("pairs are turned on, not back", rotation("forwards"), _rotation_reference, pairs, WRONG, "x"),
     Kernel("pairs are not turned back", rotation("not at all"), _rotation_reference, pairs, WRONG, "x"),
 ]
@@ -166,5 +188,6 @@ RIGHT = [
     Kernel("layer norm of rows in blocks", layer_norm(), _layer_norm_reference, rows),
     Kernel("a product in blocks", matmul(), torch.matmul, factors),
     Kernel("GELU by the error function", gelu(), functional.gelu, rows),
+    Kernel("PReLU", prelu(), functional.prelu, channels),
     Kernel("pairs turned back", rotation(), _rotation_reference, pairs),
 ]

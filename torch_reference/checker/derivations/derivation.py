@@ -13,7 +13,7 @@ from torch_reference.checker.tape.recording import record
 from torch_reference.checker.tape.replay import Replay
 from torch_reference.checker.tape.steps import Step
 
-WHOLE = {"silu", "gelu"}  # derived by the lines of their formulas, or as a whole
+WHOLE = {"silu", "gelu", "prelu"}  # derived by the lines of their formulas, or as a whole
 AGREES = 1e-9  # the recorded steps must give autograd's own gradients, relative to their largest entry
 # Work is counted, not timed, so that any machine finds the same: in tenths of a millisecond of a usual one, of which a
 # change takes one, and one more for so many steps, entries of all values, and multiplications in products of matrices.
