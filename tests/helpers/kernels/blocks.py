@@ -142,7 +142,7 @@ def factors(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def channels(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
-    return {"x": normal(generator, 6, 5, dtype=dtype), "a": normal(generator, 5, dtype=dtype)}
+    return {"x": normal(generator, 9, 12, dtype=dtype), "a": normal(generator, 12, dtype=dtype)}
 
 
 def pairs(generator: torch.Generator, dtype: torch.dtype) -> dict[str, Any]:
