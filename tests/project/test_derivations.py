@@ -16,13 +16,13 @@ def test_quotes_the_source_as_it_is(page):
             assert line.strip() in source, f"{file}: {function} has no such line, or not in this order: {line}"
 
 
-def case(mistake):
-    """A mistake as a case; those in recurrences are slow, since every turn of the loop may be to blame."""
-    marks = [pytest.mark.slow] if mistake.page == "recurrent" else []
+def case(number, mistake):
+    """A mistake as a case; every other is slow, and those in recurrences: every turn of a loop may be to blame."""
+    marks = [pytest.mark.slow] if number % 2 or mistake.page == "recurrent" else []
     return pytest.param(mistake, id=f"{mistake.page}-{mistake.function}-{mistake.wrong}", marks=marks)
 
 
-@pytest.mark.parametrize("mistake", [case(mistake) for mistake in mistakes()])
+@pytest.mark.parametrize("mistake", [case(*numbered) for numbered in enumerate(mistakes())])
 def test_the_check_says_of_a_wrong_line_what_the_page_says(mistake):
     report = verdicts(mistake)
     found = {name: gradient.code for name, gradient in report.gradients.items() if not gradient.ok}

@@ -31,7 +31,13 @@ def test_the_table_holds_three_faults_of_every_code():
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("fault", faults.FAULTS, ids=str)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=str(fault), marks=[pytest.mark.slow] * (number % 2))
+        for number, fault in enumerate(faults.FAULTS)
+    ],
+)
 def test_a_planted_fault_gets_its_code_and_right_gradients_beside_it_none(fault, seed):
     report = check(fault.build(), seed)
     assert not report.ok

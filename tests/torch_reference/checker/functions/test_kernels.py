@@ -17,14 +17,14 @@ def checked(kernel, dtype=None, **options):
     return crosscheck_function(kernel.function, kernel.reference, inputs, **kernel.options, **options)
 
 
-# where a step of the derivation went wrong, it has to be looked for: two of three of these are slow
-SEARCHED = [each for each in FAULTS if each.codes.startswith("derivative")]
-LONG = [each for number, each in enumerate(SEARCHED) if number % 3 != 2]
+def cases(kernels, share):
+    """Return tests of faults; where a step has to be looked for, all but one in so many are slow."""
+    searched = [each for each in kernels if each.codes.startswith("derivative")]
+    long = [each for number, each in enumerate(searched) if number % share]
+    return [pytest.param(each, id=str(each), marks=[pytest.mark.slow] if each in long else []) for each in kernels]
 
 
-@pytest.mark.parametrize(
-    "fault", [pytest.param(each, id=str(each), marks=[pytest.mark.slow] if each in LONG else []) for each in FAULTS]
-)
+@pytest.mark.parametrize("fault", cases(FAULTS, 6))
 def test_a_fault_is_found_and_named(fault):
     report = checked(fault)
     found = {name: gradient.code for name, gradient in report.gradients.items() if not gradient.ok}
@@ -41,7 +41,7 @@ ALIKE = {
 }
 
 
-@pytest.mark.parametrize("fault", ALIKE.values(), ids=str)
+@pytest.mark.parametrize("fault", cases(ALIKE.values(), 3))
 def test_a_fault_has_the_same_name_in_bfloat16(fault):
     report = checked(fault, torch.bfloat16)
     found = {name: gradient.code for name, gradient in report.gradients.items() if not gradient.ok}
