@@ -28,7 +28,7 @@ def decided(name: str, args: tuple[Any, ...]) -> list[Decision]:
     if name not in DECIDING or not args or not isinstance(args[0], torch.Tensor) or not args[0].numel():
         return []
     if name in CHOICES and args[0].is_floating_point():
-        if name in LARGEST and not (len(args) > 1 and isinstance(args[1], torch.Tensor)):
+        if name in LARGEST:
             dims = args[1] if len(args) > 1 and args[1] is not None else []
             return [Contest(args[0], _slices(args[0], dims), LARGEST[name])]
         if name in POOLS:

@@ -34,6 +34,15 @@ def test_a_map_of_several_steps():
     assert found(lambda x: torch.cat([b - a for a, b in [x.chunk(2, 1)]] * 2, 1)) == [["split", "sub", "cat"]]
 
 
+def test_a_map_stands_where_its_last_step_does():
+    def reference(x):
+        turned = x.flip(0)
+        return (turned * 2).exp().sum()
+
+    (site,) = [site for site in maps(replayed(reference, x=X), ["x"]) if len(site.step.func.steps) > 1]
+    assert site.step.place.line == reference.__code__.co_firstlineno + 2
+
+
 def test_a_map_of_a_result():
     assert found(lambda x: 3 * torch.tanh(x).flip(0).flip(1), inner=True) == [
         ["flip", "mul"], ["flip", "flip"], ["flip", "flip", "mul"]]  # fmt: skip

@@ -46,7 +46,10 @@ def test_whole_numbers_have_to_be_the_same(returned, code, message, wrong):
     assert "tie" not in found.message
 
 
-@pytest.mark.parametrize(("returned", "right", "code"), [([5], [3], "mismatch"), ([0, 0], [3, 3], "zero")])
+@pytest.mark.parametrize(
+    ("returned", "right", "code"),
+    [([5], [3], "mismatch"), ([0, 0], [3, 3], "zero"), ([5, 8], [3, 6], "term"), ([5, 5, 0], [3, 3, -2], "term")],
+)
 def test_one_number_and_zeros_have_no_constant_added(returned, right, code):
     assert judged(returned, right).code == code
 
