@@ -21,7 +21,7 @@ def product(x, w):
 def trial(function=product, allowed=0.0, **inputs):
     inputs = inputs or {"x": X, "w": torch.ones(3, 4, dtype=torch.float64)}
     outputs = named(function(*inputs.values()))
-    arriving = {name: torch.ones_like(value) for name, value in outputs.items()}
+    arriving = {name: torch.full_like(value, 3.0) for name, value in outputs.items()}
     answer = called(function, inputs, arriving, tuple(inputs), 0)
     sizes = {**{name: value.shape for name, value in inputs.items()}, **{k: v.shape for k, v in outputs.items()}}
     return Trial(function, inputs, arriving, tuple(inputs), 0, answer, lambda name: np.full(sizes[name], allowed))
